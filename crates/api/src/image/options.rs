@@ -1,0 +1,42 @@
+//! Options of the image verbs, read from the query by the server and obeyed by the engine.
+
+use crate::filters::Filters;
+
+/// Options of `GET /images/json`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ListOptions {
+    /// Whether intermediate images are listed too.
+    pub all: bool,
+    /// Which images to list.
+    pub filters: Filters,
+    /// Whether shared sizes are computed.
+    pub shared_size: bool,
+    /// Whether digests are asked for; the answer always has them.
+    pub digests: bool,
+    /// Whether the manifests of each image are listed.
+    pub manifests: bool,
+}
+
+/// Options of `DELETE /images/{name}`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RemoveOptions {
+    /// Whether an image with several names or stopped containers goes too.
+    pub force: bool,
+    /// Whether untagged parents stay.
+    pub noprune: bool,
+}
+
+/// Options of `POST /images/create?fromSrc=`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ImportOptions {
+    /// Repository of the new image; empty leaves it unnamed.
+    pub repo: String,
+    /// Tag of the new image.
+    pub tag: String,
+    /// Commit message; empty is Docker's `Imported from ...`.
+    pub message: String,
+    /// Dockerfile instructions applied to the new image's configuration.
+    pub changes: Vec<String>,
+    /// Platform, `os[/arch[/variant]]`.
+    pub platform: Option<String>,
+}

@@ -1,0 +1,20 @@
+//! `conex container …`: commands on containers.
+
+pub mod attach;
+pub mod create;
+mod escape;
+pub mod inspect;
+pub mod kill;
+pub mod logs;
+pub mod ls;
+mod options;
+mod ports;
+pub mod rm;
+pub mod run;
+mod session;
+mod several;
+mod signal;
+pub mod start;
+pub mod stop;
+mod terminal;
+pub mod wait;

@@ -1,0 +1,17 @@
+//! `conex image …`: commands on images, and what they share.
+
+pub mod import;
+pub mod inspect;
+pub mod ls;
+pub mod rm;
+pub mod tag;
+
+use crate::error::CliError;
+
+/// A platform `os[/arch[/variant]]` as the JSON the engine takes.
+pub(crate) fn platform_json(text: &str) -> Result<String, CliError> {
+    let platform: conex_spec::platform::Platform = text
+        .parse()
+        .map_err(|error| CliError::message(format!("invalid platform: {error}")))?;
+    Ok(serde_json::to_string(&platform).expect("a platform is a JSON object"))
+}

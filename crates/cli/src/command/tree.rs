@@ -1,0 +1,58 @@
+//! The tree: every name and what it leads to, in the order help lists them.
+
+use super::{Entry, Section, container, image, inspect, system};
+
+/// The names after the program's own.
+pub static ROOT: &[Entry] = &[
+    Entry::command("run", &container::run::COMMAND).section(Section::Common),
+    Entry::command("ps", &container::ls::COMMAND).section(Section::Common),
+    Entry::command("images", &image::ls::COMMAND).section(Section::Common),
+    Entry::command("version", &system::version::COMMAND).section(Section::Common),
+    Entry::command("info", &system::info::COMMAND).section(Section::Common),
+    Entry::group("container", "Manage containers", CONTAINER),
+    Entry::group("image", "Manage images", IMAGE),
+    Entry::group("system", "Manage the engine", SYSTEM),
+    Entry::command("attach", &container::attach::COMMAND),
+    Entry::command("create", &container::create::COMMAND),
+    Entry::command("events", &system::events::COMMAND),
+    Entry::command("import", &image::import::COMMAND),
+    Entry::command("inspect", &inspect::COMMAND),
+    Entry::command("kill", &container::kill::COMMAND),
+    Entry::command("logs", &container::logs::COMMAND),
+    Entry::command("rm", &container::rm::COMMAND),
+    Entry::command("rmi", &image::rm::COMMAND),
+    Entry::command("start", &container::start::COMMAND),
+    Entry::command("stop", &container::stop::COMMAND),
+    Entry::command("tag", &image::tag::COMMAND),
+    Entry::command("wait", &container::wait::COMMAND),
+];
+
+/// `conex container …`.
+static CONTAINER: &[Entry] = &[
+    Entry::command("attach", &container::attach::COMMAND),
+    Entry::command("create", &container::create::COMMAND),
+    Entry::command("inspect", &container::inspect::COMMAND),
+    Entry::command("kill", &container::kill::COMMAND),
+    Entry::command("logs", &container::logs::COMMAND),
+    Entry::command("ls", &container::ls::COMMAND).aliases(&["list", "ps"]),
+    Entry::command("rm", &container::rm::COMMAND).aliases(&["remove"]),
+    Entry::command("run", &container::run::COMMAND),
+    Entry::command("start", &container::start::COMMAND),
+    Entry::command("stop", &container::stop::COMMAND),
+    Entry::command("wait", &container::wait::COMMAND),
+];
+
+/// `conex image …`.
+static IMAGE: &[Entry] = &[
+    Entry::command("import", &image::import::COMMAND),
+    Entry::command("inspect", &image::inspect::COMMAND),
+    Entry::command("ls", &image::ls::COMMAND).aliases(&["list"]),
+    Entry::command("rm", &image::rm::COMMAND).aliases(&["remove"]),
+    Entry::command("tag", &image::tag::COMMAND),
+];
+
+/// `conex system …`.
+static SYSTEM: &[Entry] = &[
+    Entry::command("events", &system::events::COMMAND),
+    Entry::command("info", &system::info::COMMAND),
+];

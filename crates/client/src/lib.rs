@@ -1,0 +1,25 @@
+//! Client of the Engine API: unix sockets and TCP, JSON calls, progress streams, hijacked streams.
+//!
+//! It knows HTTP and the shapes of the API, nothing about commands, terminals or how an engine is
+//! started. One [`Client`] may be used by many tasks at once; every call is one request on one
+//! connection, and a connection whose answer was read to its end serves the next call.
+
+mod body;
+mod client;
+mod error;
+mod head;
+mod hijack;
+mod host;
+mod query;
+mod socket;
+pub mod stream;
+
+pub use body::{ByteStream, JsonStream};
+pub use client::{Answer, Client};
+pub use error::Error;
+pub use hijack::{BlockingReader, BlockingWriter, ContentKind, Hijacked};
+pub use host::{Host, HostError};
+pub use query::{query, segment};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,130 @@
+//! `inspect`: a snapshot in the API's shape.
+
+use std::collections::BTreeMap;
+
+use conex_api::container::{
+    DriverData, EndpointSettings, Inspect, NetworkSettings, State as ApiState,
+};
+
+use super::state::Phase;
+use super::{Container, Record, State};
+use crate::engine::Inner;
+use crate::time::rfc3339;
+use crate::{Engine, Error};
+
+impl Engine {
+    /// Everything about a container; `size` also counts its files.
+    pub fn container_inspect(&self, name: &str, size: bool) -> Result<Inspect, Error> {
+        let container = self.inner.find(name)?;
+        let record = &container.record;
+        let state = container.state();
+        let file = |name: &str| {
+            // The files are made by the first start.
+            let path = container.dir.join(name);
+            if state.started_ns == 0 { String::new() } else { path.display().to_string() }
+        };
+        let (size_rw, size_root_fs) = match size {
+            true => self.inner.sizes(record).map(|(rw, root)| (Some(rw), Some(root)))?,
+            false => (None, None),
+        };
+        Ok(Inspect {
+            id: record.id.clone(),
+            created: rfc3339(record.created_ns),
+            path: record.path.clone(),
+            args: record.args.clone(),
+            state: api_state(&state),
+            image: record.image_id.clone(),
+            resolv_conf_path: file("resolv.conf"),
+            hostname_path: file("hostname"),
+            hosts_path: file("hosts"),
+            log_path: record.log_path.as_ref().map(|p| p.display().to_string()).unwrap_or_default(),
+            name: format!("/{}", container.name()),
+            restart_count: state.restart_count.into(),
+            driver: record.driver.clone(),
+            platform: "linux".into(),
+            host_config: record.host_config.clone(),
+            graph_driver: Some(self.inner.graph_driver(record)),
+            size_rw,
+            size_root_fs,
+            mounts: record.mounts.clone(),
+            config: record.config.clone(),
+            network_settings: network_settings(&container, &state),
+            ..Inspect::default()
+        })
+    }
+}
+
+fn api_state(state: &State) -> ApiState {
+    ApiState {
+        status: state.status().into(),
+        running: state.is_running() || state.phase == Phase::Restarting,
+        restarting: state.phase == Phase::Restarting,
+        oom_killed: state.oom_killed,
+        dead: state.phase == Phase::Dead,
+        pid: state.pid,
+        exit_code: state.exit_code,
+        error: state.error.clone(),
+        started_at: rfc3339(state.started_ns),
+        finished_at: rfc3339(state.finished_ns),
+        ..ApiState::default()
+    }
+}
+
+fn network_settings(container: &Container, state: &State) -> NetworkSettings {
+    let mut settings =
+        NetworkSettings { networks: networks(container, state), ..NetworkSettings::default() };
+    if state.is_running() {
+        settings.sandbox_id = container.record.id.clone();
+        settings.sandbox_key = format!("/proc/{}/ns/net", state.pid);
+        if container.record.host_config.network_mode != "host" {
+            let exposed = container.record.config.exposed_ports.keys();
+            settings.ports = exposed.map(|port| (port.clone(), None)).collect();
+        }
+    }
+    settings
+}
+
+/// The networks a container is on: the one of its mode. Addresses come with
+/// the default network.
+pub(super) fn networks(
+    container: &Container,
+    _state: &State,
+) -> BTreeMap<String, EndpointSettings> {
+    let mode = &container.record.host_config.network_mode;
+    if mode.starts_with("container:") {
+        return BTreeMap::new();
+    }
+    let given = container.record.networking.endpoints_config.get(mode).cloned().flatten();
+    [(mode.clone(), given.unwrap_or_default())].into()
+}
+
+impl Inner {
+    /// Directories of the container's root, as tools read them (COMPAT D8.12).
+    fn graph_driver(&self, record: &Record) -> DriverData {
+        use conex_layers::driver::Rootfs;
+        let mut data = BTreeMap::new();
+        if let Ok(Rootfs::Overlay(recipe)) = self.driver.rootfs(&Inner::layer_id(&record.id)) {
+            let shown = |p: &std::path::PathBuf| p.display().to_string();
+            let lowers: Vec<String> = recipe.lowers.iter().map(shown).collect();
+            data.insert("LowerDir".into(), lowers.join(":"));
+            if let Some(writable) = &recipe.writable {
+                data.insert("UpperDir".into(), shown(&writable.upper));
+                data.insert("WorkDir".into(), shown(&writable.work));
+            }
+            let merged = super::start::merged_link(self, record);
+            data.insert("MergedDir".into(), shown(&merged));
+            data.insert("ID".into(), record.id.clone());
+        }
+        DriverData { name: record.driver.clone(), data: Some(data) }
+    }
+
+    /// Bytes of a container's own layer, and of its whole root.
+    pub(super) fn sizes(&self, record: &Record) -> Result<(i64, i64), Error> {
+        let usage = self
+            .driver
+            .usage(&Inner::layer_id(&record.id))
+            .map_err(|e| Error::system("count the container's files", &e))?;
+        let own = usage.bytes as i64;
+        Ok((own, own + self.images.size_of(&record.image_id)))
+    }
+}

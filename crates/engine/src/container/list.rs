@@ -1,0 +1,211 @@
+//! `ps`: snapshots, filtered and sorted.
+
+use std::sync::Arc;
+
+use conex_api::container::{ListOptions, Port, Summary, SummaryHostConfig, SummaryNetworkSettings};
+use conex_api::filters::{Filters, InvalidFilter};
+use regex::Regex;
+
+use super::{Container, State};
+use crate::time::now_ns;
+use crate::{Engine, Error};
+
+/// moby daemon/list.go.
+const FILTERS: [&str; 16] = [
+    "ancestor", "before", "exited", "expose", "health", "id", "is-task", "isolation", "label",
+    "name", "network", "publish", "since", "status", "volume", "annotation",
+];
+const STATES: [&str; 7] =
+    ["created", "running", "paused", "restarting", "removing", "exited", "dead"];
+
+impl Engine {
+    /// Containers, newest first: those that run, or all, or those a status
+    /// filter names.
+    pub fn container_list(&self, options: ListOptions) -> Result<Vec<Summary>, Error> {
+        let filters = &options.filters;
+        filters.validate(&FILTERS)?;
+        let test = Test::new(self, filters)?;
+        let limit = options.limit.filter(|n| *n > 0).map(|n| n as usize);
+        let all = options.all || limit.is_some() || filters.contains("status")
+            || filters.contains("exited");
+        let mut found: Vec<Arc<Container>> = {
+            let table = self.inner.table();
+            table.iter().cloned().collect()
+        };
+        found.sort_unstable_by(|a, b| b.record.created_ns.cmp(&a.record.created_ns));
+        let now = now_ns();
+        let mut summaries = Vec::new();
+        for container in found {
+            let state = container.state();
+            let listed = all || state.is_running() || state.status() == "restarting";
+            if !listed || state.removed || !test.passes(&container, &state) {
+                continue;
+            }
+            summaries.push(self.summary(&container, &state, now, options.size)?);
+            if limit == Some(summaries.len()) {
+                break;
+            }
+        }
+        Ok(summaries)
+    }
+
+    fn summary(
+        &self,
+        container: &Container,
+        state: &State,
+        now: i64,
+        size: bool,
+    ) -> Result<Summary, Error> {
+        let record = &container.record;
+        let command = std::iter::once(&record.path).chain(&record.args);
+        let (size_rw, size_root_fs) = match size {
+            true => self.inner.sizes(record).map(|(rw, root)| (Some(rw), Some(root)))?,
+            false => (None, None),
+        };
+        let networks = super::inspect::networks(container, state);
+        Ok(Summary {
+            id: record.id.clone(),
+            names: vec![format!("/{}", container.name())],
+            image: self.inner.images.shown_name(&record.config.image, &record.image_id),
+            image_id: record.image_id.clone(),
+            command: command.map(String::as_str).collect::<Vec<_>>().join(" "),
+            created: record.created_ns / 1_000_000_000,
+            ports: ports(container),
+            size_rw,
+            size_root_fs,
+            labels: record.config.labels.clone().unwrap_or_default(),
+            state: state.status().into(),
+            status: state.description(now),
+            host_config: SummaryHostConfig {
+                network_mode: record.host_config.network_mode.clone(),
+                annotations: record.host_config.annotations.clone(),
+            },
+            network_settings: SummaryNetworkSettings { networks },
+            mounts: record.mounts.clone(),
+            ..Summary::default()
+        })
+    }
+}
+
+/// Ports that are exposed; publishing comes with the default network.
+fn ports(container: &Container) -> Vec<Port> {
+    let parse = |spec: &String| {
+        let (port, protocol) = spec.split_once('/').unwrap_or((spec, "tcp"));
+        Some(Port {
+            private_port: port.parse().ok()?,
+            protocol: protocol.to_owned(),
+            ..Port::default()
+        })
+    };
+    let host = container.record.host_config.network_mode == "host";
+    let running = container.state().is_running();
+    if host || !running {
+        return Vec::new();
+    }
+    container.record.config.exposed_ports.keys().filter_map(parse).collect()
+}
+
+/// A set of filters, compiled.
+struct Test<'a> {
+    filters: &'a Filters,
+    names: Vec<Regex>,
+    ids: Vec<Regex>,
+    before_ns: Option<i64>,
+    since_ns: Option<i64>,
+    ancestors: Option<Vec<String>>,
+    exited: Vec<i32>,
+}
+
+impl<'a> Test<'a> {
+    fn new(engine: &Engine, filters: &'a Filters) -> Result<Test<'a>, Error> {
+        for status in filters.get("status") {
+            if !STATES.contains(&status) {
+                return Err(InvalidFilter::Because {
+                    key: "status".into(),
+                    value: status.into(),
+                    reason: format!(
+                        "invalid value for state ({status}): must be one of created, running, \
+                         paused, restarting, removing, exited, dead"
+                    ),
+                }
+                .into());
+            }
+        }
+        for health in filters.get("health") {
+            if !["none", "starting", "healthy", "unhealthy"].contains(&health) {
+                return Err(Error::invalid(format!("invalid filter 'health={health}'")));
+            }
+        }
+        let regexes = |key: &str| -> Result<Vec<Regex>, Error> {
+            let compile = |word: &str| {
+                regex::RegexBuilder::new(word).size_limit(1 << 20).build().map_err(|_| {
+                    Error::from(InvalidFilter::Value { key: key.into(), value: word.into() })
+                })
+            };
+            filters.get(key).map(compile).collect()
+        };
+        let created = |key: &str| -> Result<Option<i64>, Error> {
+            let mut times = Vec::new();
+            for word in filters.get(key) {
+                times.push(engine.inner.find(word)?.record.created_ns);
+            }
+            Ok(if key == "before" { times.into_iter().max() } else { times.into_iter().min() })
+        };
+        let ancestors = filters.contains("ancestor").then(|| {
+            filters.get("ancestor").filter_map(|w| engine.inner.images.id_of(w)).collect()
+        });
+        let mut exited = Vec::new();
+        for code in filters.get("exited") {
+            exited.push(code.parse().map_err(|_| {
+                Error::from(InvalidFilter::Value { key: "exited".into(), value: code.into() })
+            })?);
+        }
+        Ok(Test {
+            filters,
+            names: regexes("name")?,
+            ids: regexes("id")?,
+            before_ns: created("before")?,
+            since_ns: created("since")?,
+            ancestors,
+            exited,
+        })
+    }
+
+    fn passes(&self, container: &Container, state: &State) -> bool {
+        let record = &container.record;
+        let one_of = |key: &str, test: &dyn Fn(&str) -> bool| {
+            !self.filters.contains(key) || self.filters.get(key).any(test)
+        };
+        let name = container.name();
+        let slashed = format!("/{name}");
+        let matches_name = self.names.is_empty()
+            || self.names.iter().any(|r| r.is_match(&name) || r.is_match(&slashed));
+        let matches_id = self.ids.is_empty() || self.ids.iter().any(|r| r.is_match(&record.id));
+        let none = std::collections::BTreeMap::new();
+        let labels = record.config.labels.as_ref().unwrap_or(&none);
+        let port = |key: &str, wanted: &str| {
+            let wanted = if wanted.contains('/') { wanted.into() } else { format!("{wanted}/tcp") };
+            key == wanted
+        };
+        matches_name
+            && matches_id
+            && one_of("status", &|s| s == state.status())
+            && (self.exited.is_empty()
+                || (state.status() == "exited" && self.exited.contains(&state.exit_code)))
+            && self.before_ns.is_none_or(|t| record.created_ns < t)
+            && self.since_ns.is_none_or(|t| record.created_ns > t)
+            && self.ancestors.as_ref().is_none_or(|a| a.contains(&record.image_id))
+            && self.filters.label("label", labels)
+            && one_of("network", &|n| n == record.host_config.network_mode)
+            && one_of("health", &|h| h == "none")
+            && one_of("is-task", &|v| matches!(v, "false" | "0"))
+            && one_of("isolation", &|v| v == "default" || v.is_empty())
+            && one_of("expose", &|p| record.config.exposed_ports.keys().any(|k| port(k, p)))
+            && one_of("publish", &|p| {
+                record.host_config.port_bindings.iter().flatten().any(|(k, _)| port(k, p))
+            })
+            && one_of("volume", &|v| {
+                record.mounts.iter().any(|m| m.name == v || m.source == v || m.destination == v)
+            })
+    }
+}

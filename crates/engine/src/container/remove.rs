@@ -1,0 +1,93 @@
+//! `rm`: the name is free when the caller hears of it, the files go after.
+//!
+//! Order, so that a crash at any point is finished by the next start: the two
+//! directories move into `tmp` (a record without its directory finishes its
+//! removal), then the record goes, then `tmp` is emptied behind the answer.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use conex_api::container::RemoveOptions;
+use conex_layers::driver::Discarded;
+use conex_store::records::containers;
+use tokio::sync::oneshot;
+
+use super::task::{Command, Monitored};
+use super::{Container, Record, volume};
+use crate::engine::Inner;
+use crate::{Engine, Error};
+
+impl Engine {
+    /// Removes a container. Errors: conflict when it runs and `force` is not
+    /// given.
+    pub async fn container_remove(&self, name: &str, options: RemoveOptions) -> Result<(), Error> {
+        let container = self.inner.find(name)?;
+        if options.link {
+            return Err(Error::not_implemented("links between containers cannot be removed alone"));
+        }
+        let (reply, answer) = oneshot::channel();
+        container.command(Command::Remove { options, reply })?;
+        match answer.await {
+            Ok(result) => result,
+            // It removed itself while the command waited.
+            Err(_) => Ok(()),
+        }
+    }
+}
+
+/// Removes a container that does not run.
+pub(super) async fn remove(
+    engine: &Arc<Inner>,
+    container: &Arc<Container>,
+    volumes: bool,
+    monitored: Option<Monitored>,
+) -> Result<(), Error> {
+    let worker = Arc::clone(engine);
+    let removed = Arc::clone(container);
+    let discarded = tokio::task::spawn_blocking(move || {
+        let discarded = worker.discard(&removed.record)?;
+        if volumes {
+            let names = &removed.record.anonymous_volumes;
+            volume::remove_anonymous(&worker.root.volumes(), names)?;
+        }
+        Ok::<_, Error>(discarded)
+    })
+    .await
+    .map_err(|e| Error::system("remove container", &e))??;
+    let id = container.id().to_owned();
+    engine
+        .on_state_db("remove the container's record", move |db| containers::delete(db, &id))
+        .await?;
+    engine.table_mut().remove(container.id());
+    let run_dir = container.run_dir.clone();
+    tokio::spawn(async move {
+        if let Some(monitored) = monitored {
+            // Until then the container's root is still mounted.
+            monitored.released().await;
+        }
+        let emptied = tokio::task::spawn_blocking(move || {
+            let _never_started = std::fs::remove_dir_all(&run_dir).is_err();
+            let (layer, dir) = discarded;
+            if let Some(Err(error)) = layer.map(Discarded::delete) {
+                tracing::warn!(%error, "a layer is left for the next start");
+            }
+            if let Some(Err(error)) = dir.map(std::fs::remove_dir_all) {
+                tracing::warn!(%error, "a container directory is left for the next start");
+            }
+        });
+        let _joined = emptied.await.is_err();
+    });
+    Ok(())
+}
+
+impl Inner {
+    /// Moves a container's layer and directory out of the way; what is
+    /// returned is to be deleted. Blocks for two renames.
+    fn discard(&self, record: &Record) -> Result<(Option<Discarded>, Option<PathBuf>), Error> {
+        let doing = "remove the container's files";
+        let layer = self.driver.discard(&Inner::layer_id(&record.id));
+        let layer = layer.map_err(|e| Error::system(doing, &e))?;
+        let dir = self.root.discard(&self.root.container(&record.id));
+        Ok((layer, dir.map_err(|e| Error::system(doing, &e))?))
+    }
+}

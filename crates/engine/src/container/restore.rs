@@ -1,0 +1,310 @@
+//! What a new engine finds: containers that ran on without it, others that
+//! ended, and leftovers of a crash.
+//!
+//! For every record: its monitor answers (adopt it), or it left an exit record
+//! (apply it), or nothing is known (the host rebooted, or monitor and
+//! container were killed: end what is left, record it). Then the disk: a record
+//! without a directory finishes its removal, a container directory without a
+//! record is adopted again, other strangers go to `lost/`.
+
+use std::collections::BTreeSet;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
+use std::sync::Arc;
+
+use conex_monitor::protocol::{Event, Started};
+use conex_monitor::{ExitRecord, Link};
+use conex_store::records::containers::{self, ContainerRecord};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+
+use super::state::{Change, Phase, State};
+use super::task::Monitored;
+use super::{Container, Record, task};
+use crate::engine::{Inner, OpenError};
+use crate::time::now_ns;
+
+/// One container as it was found.
+struct Found {
+    record: Record,
+    name: String,
+    state: State,
+    /// The state differs from the one in the database.
+    changed: bool,
+    monitor: Option<(Link, OwnedFd)>,
+}
+
+/// Brings every container back.
+pub(crate) async fn restore(engine: &Arc<Inner>) -> Result<(), OpenError> {
+    let worker = Arc::clone(engine);
+    let found = tokio::task::spawn_blocking(move || find_all(&worker))
+        .await
+        .map_err(std::io::Error::other)??;
+    for found in found {
+        let monitored = match found.monitor {
+            Some((link, pidfd)) => Some(Monitored::new(link, pidfd)?),
+            None => None,
+        };
+        if found.changed
+            && let Err(error) = engine.save_state(&found.record.id, &found.state).await
+        {
+            tracing::error!(container = found.record.id, %error, "state not saved");
+        }
+        let container = task::spawn(engine, found.record, found.name, found.state, monitored);
+        engine.table_mut().insert(Arc::clone(&container));
+        resume(engine, &container).await;
+    }
+    Ok(())
+}
+
+/// What a policy asks of a container that ended while nobody looked.
+async fn resume(engine: &Arc<Inner>, container: &Arc<Container>) {
+    let state = container.state();
+    let host = &container.record.host_config;
+    if state.is_running() {
+        return;
+    }
+    let api = crate::Engine { inner: Arc::clone(engine) };
+    let id = container.id().to_owned();
+    if host.auto_remove && state.phase != Phase::Created {
+        let options =
+            conex_api::container::RemoveOptions { force: true, volumes: true, link: false };
+        if let Err(error) = api.container_remove(&id, options).await {
+            tracing::warn!(container = id, %error, "not removed");
+        }
+        return;
+    }
+    let restart = match host.restart_policy.name.as_str() {
+        // `docker stop` suppresses it only until the daemon restarts (D2.8).
+        "always" => state.started_ns != 0,
+        "unless-stopped" => state.started_ns != 0 && !state.stopped_by_user,
+        "on-failure" => state.phase != Phase::Created && state.exit_code != 0 && !state.stopped_by_user,
+        _ => false,
+    };
+    if restart {
+        tokio::spawn(async move {
+            if let Err(error) = api.container_start(&id).await {
+                tracing::warn!(container = id, %error, "not restarted");
+            }
+        });
+    }
+}
+
+fn find_all(engine: &Inner) -> Result<Vec<Found>, OpenError> {
+    let rows = engine.state_db.run(containers::load_all)?;
+    let runs = names_in(&engine.root.container_runs())?;
+    let mut seen = BTreeSet::new();
+    let mut found = Vec::new();
+    for row in rows {
+        seen.insert(row.id.clone());
+        if !engine.root.container(&row.id).is_dir() {
+            finish_removal(engine, &row)?;
+            continue;
+        }
+        let record: Record = match serde_json::from_str(&row.config) {
+            Ok(record) => record,
+            Err(error) => {
+                tracing::error!(container = row.id, %error, "its record is damaged, it is left alone");
+                continue;
+            }
+        };
+        let state: State = serde_json::from_str(&row.state).unwrap_or_default();
+        found.push(look_at(engine, record, row.name, state, runs.contains(&row.id)));
+    }
+    adopt_strangers(engine, &seen, &runs, &mut found)?;
+    Ok(found)
+}
+
+fn look_at(engine: &Inner, record: Record, name: String, before: State, has_run: bool) -> Found {
+    let mut state = before.clone();
+    let mut monitor = None;
+    if matches!(state.phase, Phase::Removing | Phase::Restarting) {
+        // Neither outlives its engine: the removal is asked for again, and a
+        // policy decides anew.
+        state.phase = Phase::Exited;
+    }
+    let run_dir = engine.root.container_run(&record.id);
+    if has_run || state.is_running() {
+        match connect(&run_dir) {
+            Some((hello, link, pidfd)) => {
+                if !state.is_running() {
+                    state = State { phase: Phase::Running, exit_code: 0, ..state };
+                }
+                state.pid = hello.pid;
+                state.started_ns = hello.started_ns;
+                monitor = Some((link, pidfd));
+            }
+            None => state = ended(engine, &record, state, &run_dir),
+        }
+    }
+    let changed = state != before;
+    Found { record, name, state, changed, monitor }
+}
+
+/// The state of a container whose monitor does not answer.
+fn ended(engine: &Inner, record: &Record, state: State, run_dir: &Path) -> State {
+    let exit = ExitRecord::read(run_dir).filter(|e| e.started_ns >= state.started_ns);
+    if let Some(exit) = exit {
+        // It may have been started, and ended, before that was written down.
+        let running = State { phase: Phase::Running, started_ns: exit.started_ns, ..state.clone() };
+        let change = Change::Exited {
+            exit_code: exit.exit_code,
+            oom_killed: exit.oom_killed,
+            at_ns: exit.finished_ns,
+        };
+        return running.after(change).unwrap_or(state);
+    }
+    if !state.is_running() {
+        return state;
+    }
+    let path = engine.cgroup_path(&record.id, &record.host_config.cgroup_parent);
+    let mut exit_code = 255;
+    let mut error = "the host was restarted while the container ran".to_owned();
+    if let Ok(cgroup) = conex_runtime::cgroup::Cgroup::open(&engine.cgroups, &path) {
+        exit_code = 137;
+        error = "the container's monitor was killed, so the container was ended".into();
+        if let Err(error) = cgroup.kill().and_then(|()| cgroup.remove()) {
+            tracing::warn!(container = record.id, %error, "its cgroup is left");
+        }
+    }
+    let change = Change::Lost { exit_code, error, at_ns: now_ns() };
+    state.after(change).unwrap_or(state)
+}
+
+/// Connects to a monitor and takes its greeting.
+fn connect(run_dir: &Path) -> Option<(Started, Link, OwnedFd)> {
+    use rustix::fs::{Mode, OFlags};
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let dir = rustix::fs::open(run_dir, flags, Mode::empty()).ok()?;
+    let path = format!("/proc/self/fd/{}/monitor.sock", dir.as_raw_fd());
+    let address = SocketAddrUnix::new(path.as_str()).ok()?;
+    let socket = rustix::net::socket_with(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+    .ok()?;
+    rustix::net::connect(&socket, &address).ok()?;
+    let link = Link::new(socket);
+    match link.receive_event() {
+        Ok((Event::Hello(hello), mut fds)) => Some((hello, link, fds.pop()?)),
+        _ => None,
+    }
+}
+
+/// A record whose directory was moved away already: the rest of its removal.
+fn finish_removal(engine: &Inner, row: &ContainerRecord) -> Result<(), OpenError> {
+    let id = row.id.clone();
+    match engine.driver.discard(&Inner::layer_id(&id)) {
+        Ok(discarded) => crate::image::delete_behind(discarded),
+        Err(error) => tracing::warn!(container = id, %error, "its layer is left"),
+    }
+    engine.state_db.run(move |db| containers::delete(db, &id))?;
+    Ok(())
+}
+
+fn adopt_strangers(
+    engine: &Inner,
+    known: &BTreeSet<String>,
+    runs: &BTreeSet<String>,
+    found: &mut Vec<Found>,
+) -> Result<(), OpenError> {
+    let mut ids = known.clone();
+    for name in names_in(&engine.root.containers())? {
+        if known.contains(&name) {
+            continue;
+        }
+        let dir = engine.root.container(&name);
+        match adopt(engine, &dir, &name) {
+            Some(record) => {
+                tracing::warn!(container = name, "its record was lost and is made anew");
+                ids.insert(name.clone());
+                let name = record.name.clone();
+                found.push(look_at(engine, record, name, State::default(), runs.contains(&dir_name(&dir))));
+            }
+            None => set_aside(engine, &dir),
+        }
+    }
+    for name in runs.difference(&ids) {
+        let dir = engine.root.container_run(name);
+        if connect(&dir).is_none() {
+            let _left = std::fs::remove_dir_all(&dir).is_err();
+        }
+    }
+    remove_strange_layers(engine, &ids)
+}
+
+fn dir_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// Makes a record from a container directory's own config, unless it is not
+/// one or its name is taken.
+fn adopt(engine: &Inner, dir: &Path, id: &str) -> Option<Record> {
+    let json = conex_store::persist::read_limited(&dir.join("config.json"), 16 << 20).ok()?;
+    let mut record: Record = serde_json::from_slice(&json).ok()?;
+    if record.id != id {
+        return None;
+    }
+    let insert = |name: &str| {
+        let row = ContainerRecord {
+            id: id.to_owned(),
+            name: name.to_owned(),
+            created_ns: record.created_ns,
+            config: String::from_utf8_lossy(&json).into_owned(),
+            state: serde_json::to_string(&State::default()).unwrap_or_default(),
+        };
+        engine.state_db.run(move |db| containers::insert(db, &row)).is_ok()
+    };
+    if !insert(&record.name) {
+        let name = crate::id::short(id).to_owned();
+        if !insert(&name) {
+            return None;
+        }
+        record.name = name;
+    }
+    Some(record)
+}
+
+fn set_aside(engine: &Inner, path: &Path) {
+    match engine.root.set_aside(path) {
+        Ok(place) => {
+            let (path, place) = (path.display(), place.display());
+            tracing::warn!(%path, %place, "not ours to delete: moved");
+        }
+        Err(error) => tracing::warn!(path = %path.display(), %error, "a stranger stays"),
+    }
+}
+
+/// Layers nobody knows: an image's is rebuilt by the next load and removed, a
+/// container's may hold work and is kept in `lost`.
+fn remove_strange_layers(engine: &Inner, containers: &BTreeSet<String>) -> Result<(), OpenError> {
+    let Ok(layers) = engine.driver.list() else { return Ok(()) };
+    let known = engine.images.layer_directories();
+    for layer in layers {
+        let name = layer.as_str();
+        if containers.contains(name) || known.contains(name) {
+            continue;
+        }
+        let path = engine.root.data().join(engine.driver.kind().name()).join(name);
+        if path.join("work").exists() {
+            set_aside(engine, &path);
+            continue;
+        }
+        match engine.driver.discard(&layer) {
+            Ok(discarded) => crate::image::delete_behind(discarded),
+            Err(error) => tracing::warn!(layer = name, %error, "a layer without a record is left"),
+        }
+    }
+    Ok(())
+}
+
+fn names_in(dir: &Path) -> Result<BTreeSet<String>, OpenError> {
+    let mut names = BTreeSet::new();
+    for entry in std::fs::read_dir(dir)? {
+        if let Ok(name) = entry?.file_name().into_string() {
+            names.insert(name);
+        }
+    }
+    Ok(names)
+}

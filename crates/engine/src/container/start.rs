@@ -1,0 +1,268 @@
+//! `start`: mounts the root, builds the configuration, hands both to a new
+//! monitor and waits for its word.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use conex_layers::overlay::{Access, Durability, OverlayOptions};
+use conex_monitor::protocol::{
+    self, Event, LogFile, StartRequest, Started, Stdin, Streams,
+};
+use conex_monitor::{ExitRecord, Link};
+use tokio::sync::oneshot;
+
+use super::task::{Command, Monitored};
+use super::{Container, Record, mount, spec};
+use crate::engine::Inner;
+use crate::{Engine, Error, ErrorKind};
+
+impl Engine {
+    /// Starts a container. Errors: not modified when it runs already; invalid
+    /// parameter when its program cannot be executed.
+    pub async fn container_start(&self, name: &str) -> Result<(), Error> {
+        let container = self.inner.find(name)?;
+        let (reply, answer) = oneshot::channel();
+        container.command(Command::Start(reply))?;
+        super::stop::wait(answer, name).await
+    }
+}
+
+/// A container that runs.
+pub(super) struct Launched {
+    pub(super) hello: Started,
+    pub(super) monitored: Monitored,
+}
+
+/// A container that does not.
+pub(super) struct Failed {
+    pub(super) error: Error,
+    pub(super) exit_code: i32,
+}
+
+impl From<Error> for Failed {
+    /// Docker's code for everything that is not the program's fault.
+    fn from(error: Error) -> Failed {
+        Failed { error, exit_code: 128 }
+    }
+}
+
+/// Starts a container's monitor and waits until the program runs.
+pub(super) async fn launch(
+    engine: &Arc<Inner>,
+    container: &Arc<Container>,
+    attachers: Vec<(Streams, OwnedFd)>,
+) -> Result<Launched, Failed> {
+    let engine = Arc::clone(engine);
+    let container = Arc::clone(container);
+    let (hello, link, pidfd) =
+        tokio::task::spawn_blocking(move || launch_blocking(&engine, &container, &attachers))
+            .await
+            .map_err(|e| Error::system("start container", &e))??;
+    let monitored =
+        Monitored::new(link, pidfd).map_err(|e| Error::system("watch the monitor", &e))?;
+    Ok(Launched { hello, monitored })
+}
+
+fn launch_blocking(
+    engine: &Inner,
+    container: &Container,
+    attachers: &[(Streams, OwnedFd)],
+) -> Result<(Started, Link, OwnedFd), Failed> {
+    let record = &container.record;
+    mount::prepare(&record.mounts)?;
+    let root = engine.mount_root(record, Access::ReadWrite)?;
+    let joined = engine.joined_namespaces(record)?;
+    write_files(engine, container, &joined)?;
+    let host = spec::Host {
+        config: &engine.config,
+        cgroup_path: engine.cgroup_path(&record.id, &record.host_config.cgroup_parent),
+        unified: engine.cgroups.mode() == conex_runtime::cgroup::Mode::Unified,
+        files: &container.dir,
+        own_oom_score: engine.own_oom_score,
+        joined,
+    };
+    let spec = spec::build(&host, record, root.as_fd())?;
+    prepare_run_dir(container)?;
+
+    let config = &record.config;
+    let request = StartRequest {
+        version: protocol::VERSION,
+        id: record.id.clone(),
+        spec,
+        run_dir: container.run_dir.clone(),
+        stdin: match (config.open_stdin, config.stdin_once) {
+            (false, _) => Stdin::Closed,
+            (true, false) => Stdin::Open,
+            (true, true) => Stdin::Once,
+        },
+        log: log_file(record)?,
+        attach: attachers.iter().map(|(streams, _)| *streams).collect(),
+        proc_links: vec![(merged_link(engine, record), "root".into())],
+    };
+    let link = crate::process::spawn_monitor(&engine.executable, &record.id)
+        .map_err(|e| Error::system("start the container's monitor", &e))?;
+    let mut fds = vec![root.as_fd()];
+    fds.extend(attachers.iter().map(|(_, socket)| socket.as_fd()));
+    link.send_start(&request, &fds).map_err(|e| Error::system("talk to the monitor", &e))?;
+    match link.receive_event() {
+        Ok((Event::Started(hello), mut fds)) => match fds.pop() {
+            Some(pidfd) => Ok((hello, link, pidfd)),
+            None => Err(Error::new(ErrorKind::System, "the monitor sent no pidfd").into()),
+        },
+        Ok((Event::Failed(failure), _)) => {
+            let program = matches!(failure.exit_code, 126 | 127);
+            let kind = if program { ErrorKind::InvalidParameter } else { ErrorKind::System };
+            let text = format!(
+                "failed to create task for container: OCI runtime create failed: unable to start \
+                 container process: error during container init: {}",
+                failure.message
+            );
+            Err(Failed { error: Error::new(kind, text), exit_code: failure.exit_code })
+        }
+        Ok(_) => Err(Error::new(ErrorKind::System, "the monitor spoke out of turn").into()),
+        Err(error) => Err(Error::system("wait for the monitor", &error).into()),
+    }
+}
+
+/// The name tools know as `MergedDir`.
+pub(super) fn merged_link(engine: &Inner, record: &Record) -> PathBuf {
+    engine.root.data().join(&record.driver).join(&record.id).join("merged")
+}
+
+fn prepare_run_dir(container: &Container) -> Result<(), Error> {
+    let failed = |e: std::io::Error| Error::system("make the run directory", &e);
+    match std::fs::create_dir(&container.run_dir) {
+        Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => return Err(failed(e)),
+        Ok(()) => return Ok(()),
+        Err(_) => {}
+    }
+    match std::fs::remove_file(container.run_dir.join(ExitRecord::FILE)) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(failed(e)),
+        _ => Ok(()),
+    }
+}
+
+fn log_file(record: &Record) -> Result<Option<LogFile>, Error> {
+    use conex_logs::driver::{Kind, Options};
+    let Some(path) = &record.log_path else { return Ok(None) };
+    let log = &record.host_config.log_config;
+    let invalid = |e: &dyn std::error::Error| Error::invalid(e.to_string());
+    let kind = Kind::from_name(&log.driver).map_err(|e| invalid(&e))?;
+    let words = log.config.clone().unwrap_or_default().into_iter().collect();
+    let mut options = Options::parse(kind, &words).map_err(|e| invalid(&e))?;
+    options.attrs = super::logs::attributes(record, &options.selection);
+    Ok(Some(LogFile { path: path.clone(), options }))
+}
+
+/// `hosts`, `hostname` and `resolv.conf` of the container, rewritten in place:
+/// they are mounted by inode.
+fn write_files(
+    engine: &Inner,
+    container: &Container,
+    joined: &spec::Joined,
+) -> Result<(), Error> {
+    let record = &container.record;
+    let host_network = record.host_config.network_mode == "host";
+    let hostname = &record.config.hostname;
+    let domain = &record.config.domainname;
+    let mut hosts = String::new();
+    if host_network {
+        hosts = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
+    }
+    if hosts.is_empty() {
+        hosts.push_str(
+            "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n\
+             fe00::\tip6-localnet\nff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\n\
+             ff02::2\tip6-allrouters\n",
+        );
+    }
+    for entry in record.host_config.extra_hosts.iter().flatten() {
+        if let Some((name, address)) = entry.split_once(':') {
+            hosts.push_str(&format!("{address}\t{name}\n"));
+        }
+    }
+    let full_name = match domain.is_empty() {
+        true => format!("{hostname}\n"),
+        false => format!("{hostname}.{domain}\n"),
+    };
+    let resolv = resolv_conf(&record.host_config);
+    let _ = (engine, joined);
+    for (file, text) in [("hosts", hosts), ("hostname", full_name), ("resolv.conf", resolv)] {
+        std::fs::write(container.dir.join(file), text)
+            .map_err(|e| Error::system(&format!("write the container's {file}"), &e))?;
+    }
+    Ok(())
+}
+
+/// The host's, with what the user asked for in its place (COMPAT D9.2).
+fn resolv_conf(host: &conex_api::container::HostConfig) -> String {
+    let own = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    let given = |list: &Option<Vec<String>>| list.clone().filter(|l| !l.is_empty());
+    let mut text = String::new();
+    let lines = |word: &str| {
+        let word = word.to_owned();
+        own.lines()
+            .filter(move |l| l.split_whitespace().next() == Some(&word))
+            .map(|l| format!("{l}\n"))
+            .collect::<String>()
+    };
+    match given(&host.dns) {
+        Some(servers) => servers.iter().for_each(|s| text.push_str(&format!("nameserver {s}\n"))),
+        None => text.push_str(&lines("nameserver")),
+    }
+    match given(&host.dns_search) {
+        Some(search) if search == ["."] => {}
+        Some(search) => text.push_str(&format!("search {}\n", search.join(" "))),
+        None => text.push_str(&lines("search")),
+    }
+    match given(&host.dns_options) {
+        Some(options) => text.push_str(&format!("options {}\n", options.join(" "))),
+        None => text.push_str(&lines("options")),
+    }
+    text
+}
+
+impl Inner {
+    /// A detached mount of a container's root. Blocks.
+    pub(super) fn mount_root(&self, record: &Record, access: Access) -> Result<OwnedFd, Error> {
+        let failed = |e: &dyn std::error::Error| Error::system("mount the container's root", e);
+        let rootfs = self.driver.rootfs(&Inner::layer_id(&record.id)).map_err(|e| failed(&e))?;
+        // A throw-away container's layer is never mounted a second time after
+        // a crash, so it needs no sync at its unmounting.
+        let durability = match record.host_config.auto_remove && access == Access::ReadWrite {
+            true => Durability::Volatile,
+            false => Durability::Synced,
+        };
+        rootfs.mount(OverlayOptions { durability, access }).map_err(|e| failed(&e))
+    }
+
+    /// Namespaces of other containers that this one shares.
+    fn joined_namespaces(&self, record: &Record) -> Result<spec::Joined, Error> {
+        let of = |mode: &str, kind: &str, what: &str| -> Result<Option<PathBuf>, Error> {
+            let Some(word) = mode.strip_prefix("container:") else { return Ok(None) };
+            let other = self.find(word)?;
+            let state = other.state();
+            if !state.is_running() {
+                let id = other.id();
+                return Err(Error::conflict(format!(
+                    "cannot join {what} of a non running container: {id}"
+                )));
+            }
+            Ok(Some(PathBuf::from(format!("/proc/{}/{kind}", state.pid))))
+        };
+        let host = &record.host_config;
+        let mode = host.network_mode.as_str();
+        if !matches!(mode, "none" | "host" | "bridge") && !mode.starts_with("container:") {
+            return Err(Error::not_found(format!(
+                "failed to set up container networking: network {mode} not found"
+            )));
+        }
+        Ok(spec::Joined {
+            network: of(mode, "ns/net", "network")?,
+            pid: of(&host.pid_mode, "ns/pid", "PID")?,
+            ipc: of(&host.ipc_mode, "ns/ipc", "IPC")?,
+            shm: of(&host.ipc_mode, "root/dev/shm", "IPC")?,
+        })
+    }
+}

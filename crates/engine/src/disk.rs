@@ -1,0 +1,140 @@
+//! Where everything of an engine lies.
+//!
+//! ```text
+//! <data root>/                     survives a reboot
+//!   engine-id                      the engine's id, made once
+//!   lock                           one engine per data root
+//!   state.db                       containers (hot, no fsync per commit)
+//!   image/image.db                 images, layers, references (synced)
+//!   containers/<id>/               config.json, hosts, hostname, resolv.conf, <id>-json.log
+//!   overlay2/<layer>/              layers and container layers
+//!   volumes/<name>/_data
+//!   tmp/                           emptied at start
+//!   lost/                          strangers found at start; never deleted
+//! <exec root>/                     gone after a reboot
+//!   containers/<id>/               monitor.sock, exit.json
+//! ```
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+/// The two roots and the paths below them.
+#[derive(Debug, Clone)]
+pub(crate) struct Root {
+    data: PathBuf,
+    exec: PathBuf,
+}
+
+impl Root {
+    /// Makes what is missing, readable by root only as Docker's.
+    pub(crate) fn create(data: &Path, exec: &Path) -> io::Result<Root> {
+        let make = |path: PathBuf, mode: u32| {
+            fs::DirBuilder::new().recursive(true).mode(mode).create(&path).map_err(|e| {
+                io::Error::new(e.kind(), format!("cannot make {}: {e}", path.display()))
+            })
+        };
+        make(data.to_owned(), 0o711)?;
+        for dir in ["containers", "image", "tmp", "lost"] {
+            make(data.join(dir), 0o710)?;
+        }
+        make(data.join("volumes"), 0o701)?;
+        make(exec.join("containers"), 0o711)?;
+        // Names in /proc and in records must not depend on a working directory.
+        Ok(Root { data: data.canonicalize()?, exec: exec.canonicalize()? })
+    }
+
+    pub(crate) fn data(&self) -> &Path {
+        &self.data
+    }
+
+    pub(crate) fn state_database(&self) -> PathBuf {
+        self.data.join("state.db")
+    }
+
+    pub(crate) fn image_database(&self) -> PathBuf {
+        self.data.join("image/image.db")
+    }
+
+    pub(crate) fn containers(&self) -> PathBuf {
+        self.data.join("containers")
+    }
+
+    pub(crate) fn container(&self, id: &str) -> PathBuf {
+        self.data.join("containers").join(id)
+    }
+
+    pub(crate) fn container_runs(&self) -> PathBuf {
+        self.exec.join("containers")
+    }
+
+    pub(crate) fn container_run(&self, id: &str) -> PathBuf {
+        self.exec.join("containers").join(id)
+    }
+
+    pub(crate) fn volumes(&self) -> PathBuf {
+        self.data.join("volumes")
+    }
+
+    pub(crate) fn tmp(&self) -> PathBuf {
+        self.data.join("tmp")
+    }
+
+    pub(crate) fn lock(&self) -> PathBuf {
+        self.data.join("lock")
+    }
+
+    /// Moves a directory out of the way so that its name is free at once;
+    /// the caller deletes what is returned, whenever. `None` when it is gone.
+    pub(crate) fn discard(&self, path: &Path) -> io::Result<Option<PathBuf>> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let aside = self.tmp().join(format!("removed-{name}-{}", &crate::id::generate()[..12]));
+        match fs::rename(path, &aside) {
+            Ok(()) => Ok(Some(aside)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Puts a stranger where its owner can find it.
+    pub(crate) fn set_aside(&self, path: &Path) -> io::Result<PathBuf> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let stamp = crate::time::now_ns();
+        let place = self.data.join("lost").join(format!("{name}.{stamp}"));
+        fs::rename(path, &place)?;
+        Ok(place)
+    }
+
+    /// Empties `tmp`: nothing in it was ever promised to anybody.
+    pub(crate) fn clear_tmp(&self) -> io::Result<()> {
+        for entry in fs::read_dir(self.tmp())? {
+            let path = entry?.path();
+            if path.is_dir() && !path.is_symlink() {
+                fs::remove_dir_all(&path)?;
+            } else {
+                fs::remove_file(&path)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_discarded_directory_frees_its_name_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::create(&dir.path().join("data"), &dir.path().join("exec")).unwrap();
+        let path = root.container("abc");
+        fs::create_dir(&path).unwrap();
+        let aside = root.discard(&path).unwrap().unwrap();
+        assert!(!path.exists() && aside.exists());
+        assert_eq!(root.discard(&path).unwrap(), None);
+        root.clear_tmp().unwrap();
+        assert!(!aside.exists());
+    }
+}

@@ -1,0 +1,263 @@
+//! The engine: opening it, what it holds, and how its parts find each other.
+
+use std::io;
+use std::path::PathBuf;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, RwLock};
+
+use conex_layers::driver::{Driver, Kind, LayerId};
+use conex_runtime::cgroup::{Cgroup, Layout};
+use conex_store::db::{Database, DbError, Durability};
+use conex_store::lock::{FileLock, LockError};
+use conex_store::records::containers;
+use thiserror::Error as ThisError;
+use tokio::sync::oneshot;
+
+use crate::container::state::State;
+use crate::container::{Container, Table};
+use crate::disk::Root;
+use crate::event::Events;
+use crate::image::Images;
+use crate::{Config, Error, container, process};
+
+/// A running engine; clones share it.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    pub(crate) inner: Arc<Inner>,
+}
+
+/// What everybody in the engine can reach.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) config: Config,
+    pub(crate) root: Root,
+    pub(crate) id: String,
+    pub(crate) driver: Arc<dyn Driver>,
+    pub(crate) events: Arc<Events>,
+    pub(crate) images: Images,
+    pub(crate) containers: RwLock<Table>,
+    pub(crate) cgroups: Layout,
+    pub(crate) state_db: Database,
+    pub(crate) executable: OwnedFd,
+    pub(crate) own_oom_score: i32,
+    _lock: FileLock,
+}
+
+/// Why an engine could not be opened.
+#[derive(Debug, ThisError)]
+pub enum OpenError {
+    /// Another engine uses the data root.
+    #[error("the data root is in use")]
+    Locked(#[from] LockError),
+    /// A directory could not be made or read.
+    #[error("the data root cannot be used")]
+    Root(#[from] io::Error),
+    /// A database could not be opened.
+    #[error("a database of the engine cannot be opened")]
+    Database(#[from] DbError),
+    /// The storage driver does not work here.
+    #[error("storage driver {name}")]
+    Driver {
+        /// Its name.
+        name: String,
+        /// Why not.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The cgroup file systems are not understood.
+    #[error("cgroups")]
+    Cgroups(#[from] conex_runtime::cgroup::Error),
+    /// A file holds something else than what the engine writes.
+    #[error("{path} is damaged: {problem}")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+impl Engine {
+    /// Opens the engine of a data root: databases, images, and every container
+    /// that runs or was left behind.
+    ///
+    /// Must be called within the runtime that will serve it.
+    pub async fn open(config: Config) -> Result<Engine, OpenError> {
+        process::bury_children()?;
+        let inner = tokio::task::spawn_blocking(move || Inner::open(config))
+            .await
+            .map_err(io::Error::other)??;
+        let inner = Arc::new(inner);
+        inner.images.drop_unfinished(inner.driver.as_ref());
+        container::restore::restore(&inner).await?;
+        Ok(Engine { inner })
+    }
+
+    /// The engine's id.
+    pub fn id(&self) -> &str {
+        &self.inner.id
+    }
+
+    /// Containers that run or will be started again: an engine that started
+    /// itself stays for them.
+    pub fn busy_containers(&self) -> usize {
+        let table = self.inner.table();
+        let busy = |c: &&Arc<Container>| {
+            let state = c.state();
+            state.is_running() || state.status() == "restarting"
+        };
+        table.iter().filter(busy).count()
+    }
+
+    /// Stops every running container, each with its own signal and patience,
+    /// and gives back what belongs to the engine alone.
+    pub async fn shut_down(&self, stop_containers: bool) {
+        if stop_containers {
+            let names: Vec<String> = {
+                let table = self.inner.table();
+                table.iter().filter(|c| c.state().is_running()).map(|c| c.id().to_owned()).collect()
+            };
+            let stops = names.iter().map(|name| {
+                self.container_stop(name, conex_api::container::StopOptions::default())
+            });
+            for result in futures_util::future::join_all(stops).await {
+                if let Err(error) = result {
+                    tracing::debug!(%error, "not stopped");
+                }
+            }
+        }
+        self.inner.remove_empty_cgroup();
+    }
+}
+
+impl Inner {
+    fn open(config: Config) -> Result<Inner, OpenError> {
+        let root = Root::create(&config.data_root, &config.exec_root)?;
+        let lock = FileLock::try_acquire(&root.lock())?;
+        root.clear_tmp()?;
+        let id = engine_id(&root)?;
+        let name = config.storage_driver.clone().unwrap_or_else(|| Kind::Overlay2.name().into());
+        let boxed = |e: Box<dyn std::error::Error + Send + Sync>| OpenError::Driver {
+            name: name.clone(),
+            source: e,
+        };
+        let kind: Kind = name.parse().map_err(|e| boxed(Box::new(e)))?;
+        let driver = kind.open(root.data()).map_err(|e| boxed(Box::new(e)))?;
+        let state_db =
+            Database::open(&root.state_database(), Durability::Normal, containers::MIGRATIONS)?;
+        let images = Images::open(&root)?;
+        let executable = conex_sys::memfd::seal_executable(&mut conex_sys::process::own_executable()?)?;
+        let own_oom_score = std::fs::read_to_string("/proc/self/oom_score_adj")
+            .ok()
+            .and_then(|text| text.trim().parse().ok())
+            .unwrap_or(0);
+        Ok(Inner {
+            driver: Arc::from(driver),
+            events: Arc::new(Events::new()),
+            images,
+            containers: RwLock::default(),
+            cgroups: Layout::detect()?,
+            state_db,
+            executable,
+            own_oom_score,
+            id,
+            root,
+            config,
+            _lock: lock,
+        })
+    }
+
+    /// All containers, for a short look.
+    pub(crate) fn table(&self) -> std::sync::RwLockReadGuard<'_, Table> {
+        self.containers.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// All containers, for a short change.
+    pub(crate) fn table_mut(&self) -> std::sync::RwLockWriteGuard<'_, Table> {
+        self.containers.write().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    pub(crate) fn find(&self, name: &str) -> Result<Arc<Container>, Error> {
+        self.table().find(name)
+    }
+
+    /// Runs a job on the container database and waits for its commit.
+    pub(crate) async fn on_state_db<T: Send + 'static>(
+        &self,
+        doing: &str,
+        job: impl FnOnce(&rusqlite::Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, Error> {
+        let (done, result) = oneshot::channel();
+        self.state_db.submit(job, move |result| {
+            let _caller_gone = done.send(result).is_err();
+        });
+        match result.await {
+            Ok(result) => result.map_err(|e| Error::system(doing, &e)),
+            Err(error) => Err(Error::system(doing, &error)),
+        }
+    }
+
+    pub(crate) async fn save_state(&self, id: &str, state: &State) -> Result<(), Error> {
+        let json = serde_json::to_string(state).map_err(|e| Error::system("save state", &e))?;
+        let id = id.to_owned();
+        self.on_state_db("save the container's state", move |db| {
+            containers::update_state(db, &id, &json)
+        })
+        .await
+        .map(drop)
+    }
+
+    /// The cgroup of a container, below every hierarchy's root.
+    pub(crate) fn cgroup_path(&self, id: &str, parent: &str) -> String {
+        let parent = parent.trim_matches('/');
+        if parent.is_empty() {
+            format!("{}/{id}", self.config.container_cgroup())
+        } else {
+            format!("/{parent}/{id}")
+        }
+    }
+
+    /// Ends whatever runs in a container's cgroup and removes it. Blocks.
+    pub(crate) fn kill_cgroup(&self, id: &str) {
+        let parent = self.find(id).map(|c| c.record.host_config.cgroup_parent.clone());
+        let path = self.cgroup_path(id, parent.as_deref().unwrap_or_default());
+        let Ok(cgroup) = Cgroup::open(&self.cgroups, &path) else { return };
+        if let Err(error) = cgroup.kill().and_then(|()| cgroup.remove()) {
+            tracing::warn!(container = id, %error, "its cgroup is left");
+        }
+    }
+
+    /// Removes the directory above the containers' cgroups if none is left.
+    fn remove_empty_cgroup(&self) {
+        if let Ok(cgroup) = Cgroup::open(&self.cgroups, &self.config.container_cgroup()) {
+            let children = cgroup
+                .hierarchies()
+                .iter()
+                .filter_map(|(_, dir)| std::fs::read_dir(dir).ok())
+                .flatten()
+                .any(|entry| entry.is_ok_and(|e| e.file_type().is_ok_and(|t| t.is_dir())));
+            if !children && let Err(error) = cgroup.remove() {
+                tracing::debug!(%error, "the engine's cgroup is left");
+            }
+        }
+    }
+
+    pub(crate) fn layer_id(id: &str) -> LayerId {
+        id.parse().expect("container ids are hexadecimal")
+    }
+}
+
+fn engine_id(root: &Root) -> Result<String, OpenError> {
+    use conex_store::persist;
+    let path = root.data().join("engine-id");
+    if let Ok(bytes) = persist::read_limited(&path, 256) {
+        let id = String::from_utf8_lossy(&bytes).trim().to_owned();
+        if !id.is_empty() {
+            return Ok(id);
+        }
+    }
+    let hex = crate::id::generate();
+    let id = format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..32]);
+    persist::write_atomic(&path, id.as_bytes(), persist::Durability::Synced)
+        .map_err(io::Error::other)?;
+    Ok(id)
+}

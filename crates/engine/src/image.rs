@@ -1,0 +1,358 @@
+//! Images of this engine: in memory what `image/image.db` holds.
+//!
+//! An image is the exact bytes of its config and a chain of layers. Its id is
+//! the digest of those bytes. Names point to images; an image without a name
+//! is dangling. Layers are shared and counted by who stands on them.
+
+mod change;
+mod hello;
+mod import;
+mod list;
+mod remove;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use conex_layers::driver::{Discarded, Driver, LayerId};
+use conex_layers::overlay::{Access, OverlayOptions};
+use conex_spec::digest::Digest;
+use conex_spec::image::ImageConfig;
+use conex_spec::reference::{self, Reference};
+use conex_store::db::{Database, Durability};
+use conex_store::records::images::{self as records, Everything, LayerRecord, LayerState};
+
+use crate::Error;
+use crate::disk::Root;
+use crate::engine::{Inner, OpenError};
+
+/// One image.
+#[derive(Debug)]
+pub(crate) struct Image {
+    pub(crate) id: Digest,
+    pub(crate) config: ImageConfig,
+    /// Digests of the layer chains, bottom first.
+    pub(crate) chains: Vec<Digest>,
+    pub(crate) size_bytes: i64,
+    pub(crate) parent: Option<String>,
+}
+
+/// Every image, name and layer.
+#[derive(Debug)]
+pub(crate) struct Images {
+    db: Database,
+    known: RwLock<Known>,
+    /// One init layer is built at a time; a second builder finds it done.
+    init: std::sync::Mutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    images: HashMap<String, Arc<Image>>,
+    /// Full name with tag → image id, and when it was set.
+    references: BTreeMap<String, (String, i64)>,
+    /// Chain id → layer; init layers under `init:<chain>`.
+    layers: HashMap<String, LayerRecord>,
+}
+
+impl Images {
+    /// Reads all there is. Layers that were being filled when the engine ended
+    /// stay recorded until [`Images::drop_unfinished`].
+    pub(crate) fn open(root: &Root) -> Result<Images, OpenError> {
+        let db = Database::open(&root.image_database(), Durability::Full, records::MIGRATIONS)?;
+        let Everything { images, layers, references } = db.run(records::load_all)?;
+        let mut known = Known::default();
+        for row in images {
+            let image = Image::load(&row.config, row.size_bytes, row.parent);
+            let image = image.map_err(|problem| OpenError::Damaged {
+                path: root.image_database(),
+                problem: format!("image {}: {problem}", row.id),
+            })?;
+            known.images.insert(row.id, Arc::new(image));
+        }
+        for row in references {
+            known.references.insert(row.reference, (row.image_id, row.updated_ns));
+        }
+        for layer in layers {
+            known.layers.insert(layer.chain_id.clone(), layer);
+        }
+        Ok(Images { db, known: RwLock::new(known), init: std::sync::Mutex::default() })
+    }
+
+    fn known(&self) -> RwLockReadGuard<'_, Known> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn known_mut(&self) -> RwLockWriteGuard<'_, Known> {
+        self.known.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Removes what an earlier engine began and did not finish. Blocks.
+    pub(crate) fn drop_unfinished(&self, driver: &dyn Driver) {
+        let unfinished: Vec<LayerRecord> = {
+            let known = self.known();
+            let filling = |l: &&LayerRecord| l.state == LayerState::Filling;
+            known.layers.values().filter(filling).cloned().collect()
+        };
+        for layer in unfinished {
+            if let Err(error) = self.drop_layer(driver, &layer) {
+                tracing::warn!(layer = layer.layer_dir, %error, "an unfinished layer is left");
+            }
+        }
+    }
+
+    /// Files first: a record without its directory is finished by the next
+    /// start. Blocks.
+    fn drop_layer(&self, driver: &dyn Driver, layer: &LayerRecord) -> Result<(), Error> {
+        if let Ok(id) = layer.layer_dir.parse::<LayerId>() {
+            let discarded = driver.discard(&id).map_err(|e| Error::system("remove a layer", &e))?;
+            delete_behind(discarded);
+        }
+        let chain = layer.chain_id.clone();
+        self.db
+            .run(move |db| records::delete_layer(db, &chain))
+            .map_err(|e| Error::system("remove a layer's record", &e))?;
+        self.known_mut().layers.remove(&layer.chain_id);
+        Ok(())
+    }
+
+    /// Names of all layer directories that have a record.
+    pub(crate) fn layer_directories(&self) -> BTreeSet<String> {
+        self.known().layers.values().map(|l| l.layer_dir.clone()).collect()
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.known().images.len()
+    }
+
+    pub(crate) fn size_of(&self, id: &str) -> i64 {
+        self.known().images.get(id).map_or(0, |i| i.size_bytes)
+    }
+
+    /// The image a word means: an id, a name, or the start of one id only.
+    ///
+    /// Errors: not found with Docker's text (clients then pull), invalid
+    /// parameter for a word that can be neither.
+    pub(crate) fn find(&self, word: &str) -> Result<Arc<Image>, Error> {
+        let known = self.known();
+        if let Some(image) = known.images.get(word) {
+            return Ok(Arc::clone(image));
+        }
+        let parsed = Reference::parse(word);
+        if let Ok(name) = &parsed {
+            let full = name.clone().with_default_tag().to_string();
+            if let Some(image) = known.references.get(&full).and_then(|(id, _)| known.images.get(id)) {
+                return Ok(Arc::clone(image));
+            }
+        }
+        if let Some(prefix) = reference::image_id_prefix(word) {
+            let prefix = prefix.to_owned();
+            let mut found = known.images.iter().filter(|(id, _)| {
+                id.strip_prefix("sha256:").is_some_and(|hex| hex.starts_with(&prefix))
+            });
+            match (found.next(), found.next()) {
+                (Some((_, only)), None) => return Ok(Arc::clone(only)),
+                (Some(_), Some(_)) => {
+                    return Err(Error::invalid(format!(
+                        "multiple IDs found with provided prefix: {word}"
+                    )));
+                }
+                (None, _) => {}
+            }
+        }
+        match parsed {
+            Ok(name) => Err(Error::no_image(&name.with_default_tag().familiar())),
+            Err(_) if reference::is_image_id(word) => Err(Error::no_image(word)),
+            Err(error) => Err(Error::invalid(error.to_string())),
+        }
+    }
+
+    /// The id of an image, if there is one of that word.
+    pub(crate) fn id_of(&self, word: &str) -> Option<String> {
+        self.find(word).ok().map(|image| image.id.to_string())
+    }
+
+    /// What `ps` shows as the image: the word it was created with, unless that
+    /// word means another image by now.
+    pub(crate) fn shown_name(&self, word: &str, id: &str) -> String {
+        match self.id_of(word) {
+            Some(now) if now == id => word.to_owned(),
+            _ => id.to_owned(),
+        }
+    }
+
+    /// Familiar names of an image, in order.
+    fn names_of(&self, id: &str) -> Vec<String> {
+        let known = self.known();
+        let names = known.references.iter().filter(|(_, (image, _))| image == id);
+        names.map(|(name, _)| familiar(name)).collect()
+    }
+}
+
+/// Deletes a layer's files behind the caller's back: a large one takes seconds,
+/// and a start after a crash finishes it.
+pub(crate) fn delete_behind(discarded: Option<Discarded>) {
+    let Some(discarded) = discarded else { return };
+    let deleting = std::thread::Builder::new().name("delete-layer".into()).spawn(move || {
+        if let Err(error) = discarded.delete() {
+            tracing::warn!(error = crate::error::chain(&error), "left for the next start");
+        }
+    });
+    if let Err(error) = deleting {
+        tracing::warn!(%error, "a removed layer is left for the next start");
+    }
+}
+
+/// A full name as people see it.
+fn familiar(name: &str) -> String {
+    Reference::parse(name).map_or_else(|_| name.to_owned(), |r| r.familiar())
+}
+
+impl Image {
+    fn load(config: &[u8], size_bytes: i64, parent: Option<String>) -> Result<Image, String> {
+        let id = Digest::of(config);
+        let config = ImageConfig::load(config).map_err(|e| e.to_string())?;
+        let chains = config.rootfs.chain_ids();
+        Ok(Image { id, config, chains, size_bytes, parent })
+    }
+}
+
+impl Inner {
+    /// The image for a new container; the built-in one is made when it is
+    /// asked for and no other has its name.
+    pub(crate) async fn image_for_container(
+        self: &Arc<Self>,
+        word: &str,
+        platform: Option<&str>,
+    ) -> Result<Arc<Image>, Error> {
+        let image = match self.images.find(word) {
+            Err(error) if hello::is_meant(word) => {
+                tracing::debug!(%error, "the built-in image is made");
+                let engine = Arc::clone(self);
+                tokio::task::spawn_blocking(move || hello::make(&engine))
+                    .await
+                    .map_err(|e| Error::system("make the built-in image", &e))??
+            }
+            found => found?,
+        };
+        if let Some(wanted) = platform.filter(|p| !p.is_empty()) {
+            let wanted: conex_spec::platform::Platform =
+                wanted.parse().map_err(|e| Error::invalid(format!("{e}")))?;
+            if wanted.clone().normalized().rank(&image.config.platform()).is_none() {
+                return Err(Error::not_found(format!(
+                    "image with reference {word} was found but its platform ({}) does not match \
+                     the specified platform ({wanted})",
+                    image.config.platform()
+                )));
+            }
+        }
+        Ok(image)
+    }
+
+    /// The layer between an image and its containers, with the files every
+    /// container has. Built once per image. Blocks.
+    pub(crate) fn init_layer(&self, image: &Image) -> Result<Option<LayerId>, Error> {
+        let chain = image.chains.last();
+        let key = format!("init:{}", chain.map_or("scratch", |c| c.hex()));
+        let id: LayerId = match chain {
+            Some(chain) => format!("{}-init", chain.hex()),
+            None => "scratch-init".into(),
+        }
+        .parse()
+        .expect("a digest's digits are a layer name");
+        if self.images.known().layers.get(&key).is_some_and(|l| l.state == LayerState::Ready) {
+            return Ok(Some(id));
+        }
+        let _builder = self.images.init.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.images.known().layers.get(&key).is_some_and(|l| l.state == LayerState::Ready) {
+            return Ok(Some(id));
+        }
+        let below = match chain {
+            Some(chain) => Some(self.layer_of(chain)?),
+            None => None,
+        };
+        let record = LayerRecord {
+            chain_id: key.clone(),
+            diff_id: "init".into(),
+            parent_chain: chain.map(ToString::to_string),
+            layer_dir: id.to_string(),
+            size_bytes: 0,
+            state: LayerState::Filling,
+        };
+        self.begin_layer(record)?;
+        let built = self.build_init(&id, below.as_ref());
+        match built.and_then(|()| self.finish_layer(&key, 0)) {
+            Ok(()) => Ok(Some(id)),
+            Err(error) => {
+                self.abandon_layer(&key);
+                Err(error)
+            }
+        }
+    }
+
+    fn build_init(&self, id: &LayerId, below: Option<&LayerId>) -> Result<(), Error> {
+        use std::os::fd::AsFd;
+        let failed = |e: &dyn std::error::Error| Error::system("build the init layer", e);
+        let layer = self.driver.create(id, below).map_err(|e| failed(&e))?;
+        match below {
+            None => conex_layers::init::build(layer.directory.as_fd(), layer.directory.as_fd())
+                .map_err(|e| failed(&e)),
+            Some(below) => {
+                let rootfs = self.driver.rootfs(below).map_err(|e| failed(&e))?;
+                let options =
+                    OverlayOptions { access: Access::ReadOnly, ..OverlayOptions::default() };
+                let view = rootfs.mount(options).map_err(|e| failed(&e))?;
+                conex_layers::init::build(view.as_fd(), layer.directory.as_fd())
+                    .map_err(|e| failed(&e))
+            }
+        }?;
+        layer.sync().map_err(|e| failed(&e))
+    }
+
+    /// The driver's name of a chain's top layer.
+    pub(crate) fn layer_of(&self, chain: &Digest) -> Result<LayerId, Error> {
+        let known = self.images.known();
+        let layer = known.layers.get(chain.as_str());
+        let name = layer.map(|l| l.layer_dir.as_str()).ok_or_else(|| {
+            Error::new(crate::ErrorKind::System, format!("layer {chain} has no record"))
+        })?;
+        name.parse().map_err(|e| Error::system("read a layer's record", &e))
+    }
+
+    /// Records a layer before its directory exists.
+    fn begin_layer(&self, layer: LayerRecord) -> Result<(), Error> {
+        let row = layer.clone();
+        self.images
+            .db
+            .run(move |db| {
+                let parent = row.parent_chain.as_deref();
+                records::put_layer_filling(db, &row.chain_id, &row.diff_id, parent, &row.layer_dir)
+            })
+            .map_err(|e| Error::system("record a layer", &e))?;
+        self.images.known_mut().layers.insert(layer.chain_id.clone(), layer);
+        Ok(())
+    }
+
+    /// Its content is complete and on the disk.
+    fn finish_layer(&self, chain: &str, size_bytes: i64) -> Result<(), Error> {
+        let key = chain.to_owned();
+        self.images
+            .db
+            .run(move |db| records::mark_layer_ready(db, &key, size_bytes))
+            .map_err(|e| Error::system("record a layer", &e))?;
+        if let Some(layer) = self.images.known_mut().layers.get_mut(chain) {
+            layer.state = LayerState::Ready;
+            layer.size_bytes = size_bytes;
+        }
+        Ok(())
+    }
+
+    /// Forgets a layer that did not become one.
+    fn abandon_layer(&self, chain: &str) {
+        let layer = self.images.known().layers.get(chain).cloned();
+        if let Some(layer) = layer
+            && let Err(error) = self.images.drop_layer(self.driver.as_ref(), &layer)
+        {
+            tracing::warn!(layer = layer.layer_dir, %error, "an unfinished layer is left");
+        }
+    }
+}

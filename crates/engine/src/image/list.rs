@@ -1,0 +1,238 @@
+//! `images` and `image inspect`: snapshots in the API's shape.
+
+use std::collections::BTreeMap;
+
+use conex_api::container::DriverData;
+use conex_api::filters::InvalidFilter;
+use conex_api::image::{
+    Config, Inspect, ListOptions, Metadata, RootFs as ApiRootFs, Summary,
+};
+
+use super::{Image, familiar};
+use crate::time::rfc3339;
+use crate::{Engine, Error};
+
+const FILTERS: [&str; 8] =
+    ["before", "dangling", "label", "reference", "since", "until", "containers", "label!"];
+
+impl Engine {
+    /// Images, newest first. Intermediate ones (parents of others) only when
+    /// `all` is given.
+    pub fn image_list(&self, options: ListOptions) -> Result<Vec<Summary>, Error> {
+        let filters = &options.filters;
+        filters.validate(&FILTERS)?;
+        let images = &self.inner.images;
+        let dangling = filters.boolean("dangling")?;
+        let time_of = |key: &str| -> Result<Option<i64>, Error> {
+            let mut times = Vec::new();
+            for word in filters.get(key) {
+                times.push(created_ns(&*images.find(word)?));
+            }
+            Ok(if key == "before" { times.into_iter().max() } else { times.into_iter().min() })
+        };
+        let (before, since) = (time_of("before")?, time_of("since")?);
+        let until = match filters.get("until").next() {
+            Some(word) => Some(until_ns(word)?),
+            None => None,
+        };
+        let patterns: Vec<&str> = filters.get("reference").collect();
+        let known = images.known();
+        let mut names: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for (name, (id, _)) in &known.references {
+            names.entry(id).or_default().push(name);
+        }
+        let parents: std::collections::HashSet<&str> =
+            known.images.values().filter_map(|i| i.parent.as_deref()).collect();
+        let mut found = Vec::new();
+        for (id, image) in &known.images {
+            let mut own: Vec<&str> = names.get(id.as_str()).cloned().unwrap_or_default();
+            if !options.all && own.is_empty() && parents.contains(id.as_str()) {
+                continue;
+            }
+            if !patterns.is_empty() {
+                own.retain(|name| patterns.iter().any(|p| matches_reference(p, name)));
+                if own.is_empty() {
+                    continue;
+                }
+            }
+            let labels = labels_of(image);
+            let created = created_ns(image);
+            if dangling.is_some_and(|d| d != own.is_empty())
+                || before.is_some_and(|t| created >= t)
+                || since.is_some_and(|t| created <= t)
+                || until.is_some_and(|t| created > t)
+                || !filters.label("label", labels.as_ref().unwrap_or(&BTreeMap::new()))
+            {
+                continue;
+            }
+            found.push((created, Summary {
+                containers: -1,
+                created: created / 1_000_000_000,
+                id: id.clone(),
+                labels,
+                parent_id: image.parent.clone().unwrap_or_default(),
+                repo_tags: own.iter().map(|n| familiar(n)).collect(),
+                repo_digests: Vec::new(),
+                shared_size: -1,
+                size: image.size_bytes,
+                ..Summary::default()
+            }));
+        }
+        found.sort_by(|(a, x), (b, y)| b.cmp(a).then_with(|| x.id.cmp(&y.id)));
+        Ok(found.into_iter().map(|(_, summary)| summary).collect())
+    }
+
+    /// Everything about an image.
+    pub fn image_inspect(&self, name: &str) -> Result<Inspect, Error> {
+        let image = self.inner.images.find(name)?;
+        let id = image.id.to_string();
+        let config = &image.config;
+        let last_tag = {
+            let known = self.inner.images.known();
+            let times = known.references.values().filter(|(i, _)| *i == id).map(|(_, t)| *t);
+            times.max()
+        };
+        // Both speak the same JSON; the API's leaves out what is not set.
+        let shown: Config = serde_json::to_value(config.config.clone().unwrap_or_default())
+            .and_then(serde_json::from_value)
+            .map_err(|e| Error::system("read the image's config", &e))?;
+        Ok(Inspect {
+            repo_tags: self.inner.images.names_of(&id),
+            repo_digests: Vec::new(),
+            parent: image.parent.clone().unwrap_or_default(),
+            comment: config.comment.clone().unwrap_or_default(),
+            created: config.created.clone().unwrap_or_default(),
+            author: config.author.clone().unwrap_or_default(),
+            config: Some(shown),
+            architecture: config.architecture.clone(),
+            variant: config.variant.clone().unwrap_or_default(),
+            os: config.os.clone(),
+            os_version: config.os_version.clone().unwrap_or_default(),
+            size: image.size_bytes,
+            graph_driver: Some(self.image_driver(&image)),
+            root_fs: ApiRootFs {
+                kind: "layers".into(),
+                layers: config.rootfs.diff_ids.iter().map(ToString::to_string).collect(),
+            },
+            metadata: Metadata { last_tag_time: last_tag.map(rfc3339).unwrap_or_default() },
+            id,
+            ..Inspect::default()
+        })
+    }
+
+    fn image_driver(&self, image: &Image) -> DriverData {
+        use conex_layers::driver::Rootfs;
+        let name = self.inner.driver.kind().name().to_owned();
+        let mut data = BTreeMap::new();
+        let top = image.chains.last().and_then(|chain| self.inner.layer_of(chain).ok());
+        if let Some(Ok(Rootfs::Overlay(recipe))) = top.map(|top| self.inner.driver.rootfs(&top)) {
+            let mut paths = recipe.lowers.iter().map(|p| p.display().to_string());
+            if let Some(own) = paths.next() {
+                data.insert("UpperDir".into(), own);
+            }
+            let below: Vec<String> = paths.collect();
+            if !below.is_empty() {
+                data.insert("LowerDir".into(), below.join(":"));
+            }
+        }
+        DriverData { name, data: Some(data) }
+    }
+}
+
+fn labels_of(image: &Image) -> Option<BTreeMap<String, String>> {
+    let labels = image.config.config.as_ref().map(|c| c.labels.clone()).unwrap_or_default();
+    (!labels.is_empty()).then_some(labels)
+}
+
+/// When the image says it was made; 0 when it does not.
+fn created_ns(image: &Image) -> i64 {
+    let created = image.config.created.as_deref().unwrap_or_default();
+    conex_logs::timestamp::parse(created.as_bytes()).map_or(0, |ns| ns as i64)
+}
+
+/// A point in time, or how long ago.
+fn until_ns(word: &str) -> Result<i64, Error> {
+    if let Some(ns) = conex_logs::timestamp::parse(word.as_bytes()) {
+        return Ok(ns as i64);
+    }
+    if let Ok(seconds) = word.parse::<i64>() {
+        return Ok(seconds.saturating_mul(1_000_000_000));
+    }
+    let span = word.parse::<jiff::SignedDuration>();
+    let span = span.map_err(|_| InvalidFilter::Value { key: "until".into(), value: word.into() })?;
+    Ok(crate::time::now_ns() - span.as_nanos() as i64)
+}
+
+/// COMPAT D4.3: a pattern of Go's `path.Match` against the familiar name, with
+/// and without its tag, and against the full one.
+fn matches_reference(pattern: &str, full: &str) -> bool {
+    let shown = familiar(full);
+    let bare = |name: &str| match name.rfind(':') {
+        Some(at) if !name[at..].contains('/') => name[..at].to_owned(),
+        _ => name.to_owned(),
+    };
+    [shown.clone(), bare(&shown), full.to_owned(), bare(full)]
+        .iter()
+        .any(|name| glob(pattern.as_bytes(), name.as_bytes()))
+}
+
+/// `*` and `?` stop at slashes, `[a-z]` is a class, `\` escapes.
+fn glob(pattern: &[u8], name: &[u8]) -> bool {
+    match (pattern.split_first(), name.split_first()) {
+        (None, None) => true,
+        (Some((b'*', rest)), _) => {
+            let reach = name.iter().position(|c| *c == b'/').unwrap_or(name.len());
+            (0..=reach).any(|n| glob(rest, &name[n..]))
+        }
+        (Some((b'?', rest)), Some((c, tail))) => *c != b'/' && glob(rest, tail),
+        (Some((b'[', rest)), Some((c, tail))) => {
+            let Some(end) = rest.iter().position(|c| *c == b']') else { return false };
+            let (class, rest) = (&rest[..end], &rest[end + 1..]);
+            let (class, negated) = match class.split_first() {
+                Some((b'^', class)) => (class, true),
+                _ => (class, false),
+            };
+            let mut inside = false;
+            let mut at = 0;
+            while at < class.len() {
+                if at + 2 < class.len() && class[at + 1] == b'-' {
+                    inside |= (class[at]..=class[at + 2]).contains(c);
+                    at += 3;
+                } else {
+                    inside |= class[at] == *c;
+                    at += 1;
+                }
+            }
+            inside != negated && glob(rest, tail)
+        }
+        (Some((b'\\', rest)), Some((c, tail))) => match rest.split_first() {
+            Some((escaped, rest)) => escaped == c && glob(rest, tail),
+            None => false,
+        },
+        (Some((p, rest)), Some((c, tail))) => p == c && glob(rest, tail),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references_match_by_any_of_their_names() {
+        let full = "docker.io/library/busybox:1.36";
+        for pattern in ["busybox", "busy*", "busybox:1.*", "busybox:1.3[0-9]", full, "b?sybox"] {
+            assert!(matches_reference(pattern, full), "{pattern}");
+        }
+        for pattern in ["busy", "*:latest", "library/*:2", "busybox:1.3[^6]"] {
+            assert!(!matches_reference(pattern, full), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn a_point_in_time_may_be_a_span() {
+        assert_eq!(until_ns("5").ok(), Some(5_000_000_000));
+        assert!(until_ns("10m").is_ok_and(|t| t < crate::time::now_ns()));
+        assert!(until_ns("soon").is_err());
+    }
+}

@@ -1,0 +1,352 @@
+//! Storage drivers: how layers lie on disk and become a root file system.
+//!
+//! # Vocabulary
+//! - **layer**: a directory of files under a [`LayerId`], with at most one
+//!   *parent* below it. Read-only once filled.
+//! - **container layer**: a layer that is written to through a mount of itself
+//!   over its parents; nothing stands on it.
+//! - **root file system**: a layer seen together with everything below it.
+//!
+//! # Stories
+//! *Pull.* For each layer of the image, bottom first: [`Driver::create`] makes
+//! it empty, [`crate::unpack::unpack`] fills it, and
+//! [`crate::implied::adopt`] mends what the archive left out. Filling the
+//! layers of one image needs no order; only the last step looks below.
+//!
+//! *Run.* A layer on top of the image gets what [`crate::init::build`] puts
+//! there, a container layer goes on top of that, and [`Driver::rootfs`] tells
+//! how to mount it. [`Rootfs::mount`] does so.
+//!
+//! *Remove.* [`Driver::discard`] takes the name away at once, [`Discarded::delete`]
+//! the files, whenever there is time; a crash between leaves something in
+//! `tmp`, never half a layer.
+//!
+//! A driver keeps no state but the disk's and locks nothing: the caller never
+//! has two operations on one layer at a time. Names come from the caller, and
+//! so does the decision when a layer is no longer needed.
+
+pub mod overlay2;
+#[cfg(test)]
+mod suite;
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use conex_spec::digest::Digest;
+use rustix::io::Errno;
+
+use crate::extract::Whiteouts;
+use crate::overlay::{OverlayOptions, OverlayRecipe};
+
+/// Most layers under a container layer: Docker's limit, known to its users as
+/// 127 image layers (the last is the init layer).
+pub const MAX_LOWERS: usize = 128;
+
+/// What every storage driver does.
+pub trait Driver: fmt::Debug + Send + Sync {
+    /// Which driver this is.
+    fn kind(&self) -> Kind;
+
+    /// Makes an empty layer on top of `parent` and gives its directory, to be
+    /// filled. The layer's root looks like its parent's.
+    ///
+    /// Errors: [`Error::Exists`], [`Error::NotFound`] for the parent,
+    /// [`Error::TooDeep`].
+    fn create(&self, id: &LayerId, parent: Option<&LayerId>) -> Result<LayerRoot, Error>;
+
+    /// Makes a container layer on top of `parent`, whose root looks like its
+    /// parent's. Errors as for [`Self::create`].
+    fn create_container(&self, id: &LayerId, parent: Option<&LayerId>) -> Result<(), Error>;
+
+    /// How to get the layer with everything below it: read-only for a layer,
+    /// writable for a container layer.
+    fn rootfs(&self, id: &LayerId) -> Result<Rootfs, Error>;
+
+    /// Takes a layer away that nothing stands on: its name is free at once,
+    /// its files go with [`Discarded::delete`]. A missing one is `None`.
+    fn discard(&self, id: &LayerId) -> Result<Option<Discarded>, Error>;
+
+    /// What the layer alone holds.
+    fn usage(&self, id: &LayerId) -> Result<Usage, Error>;
+
+    /// All layers on disk, in no order.
+    fn list(&self) -> Result<Vec<LayerId>, Error>;
+
+    /// The rows that `docker info` shows under "Storage Driver".
+    fn status(&self) -> Vec<(String, String)>;
+}
+
+/// The drivers there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// The kernel's overlay file system; the default.
+    Overlay2,
+}
+
+impl Kind {
+    /// Opens the driver under the engine's data root, making its directory
+    /// where missing. Errors: [`Error::Unsupported`] with the reason.
+    pub fn open(self, data_root: &Path) -> Result<Box<dyn Driver>, Error> {
+        match self {
+            Self::Overlay2 => Ok(Box::new(overlay2::Overlay2::open(data_root)?)),
+        }
+    }
+
+    /// Its name in configuration and in `docker info`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Overlay2 => "overlay2",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())
+    }
+}
+
+impl FromStr for Kind {
+    type Err = UnknownKind;
+
+    fn from_str(name: &str) -> Result<Self, UnknownKind> {
+        match name {
+            "overlay2" => Ok(Self::Overlay2),
+            _ => Err(UnknownKind(name.to_owned())),
+        }
+    }
+}
+
+/// A driver of that name does not exist.
+#[derive(Debug, thiserror::Error)]
+#[error("unknown storage driver {0:?}")]
+pub struct UnknownKind(String);
+
+/// The name of a layer's directory: 1 to 128 of `a-z`, `0-9` and `-`, not
+/// starting with `-`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LayerId(String);
+
+impl LayerId {
+    /// A name nobody has: 128 random bits in hexadecimal.
+    pub fn random() -> io::Result<Self> {
+        let mut bytes = [0u8; 16];
+        rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
+        Ok(Self(format!("{:032x}", u128::from_be_bytes(bytes))))
+    }
+
+    /// The name of the layer that has this chain id.
+    #[must_use]
+    pub fn of_chain(chain: &Digest) -> Self {
+        Self(chain.hex().to_owned())
+    }
+
+    /// As text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for LayerId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl FromStr for LayerId {
+    type Err = InvalidLayerId;
+
+    fn from_str(name: &str) -> Result<Self, InvalidLayerId> {
+        let allowed = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
+        let valid =
+            (1..=128).contains(&name.len()) && !name.starts_with('-') && name.bytes().all(allowed);
+        if valid {
+            Ok(Self(name.to_owned()))
+        } else {
+            Err(InvalidLayerId(name.to_owned()))
+        }
+    }
+}
+
+/// Not a name for a layer.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:?} is not a layer name")]
+pub struct InvalidLayerId(String);
+
+/// A new layer's directory.
+#[derive(Debug)]
+pub struct LayerRoot {
+    /// The directory, opened for reading.
+    pub directory: OwnedFd,
+    /// What removals in an archive become here.
+    pub whiteouts: Whiteouts,
+}
+
+impl LayerRoot {
+    /// Makes everything written so far durable, with whatever else waits on
+    /// the same file system.
+    pub fn sync(&self) -> io::Result<()> {
+        Ok(rustix::fs::syncfs(&self.directory)?)
+    }
+}
+
+/// The files of a layer that is no more.
+#[derive(Debug)]
+#[must_use = "the files stay until they are deleted"]
+pub struct Discarded {
+    parent: PathBuf,
+    name: String,
+}
+
+impl Discarded {
+    /// Deletes them, which can take seconds.
+    pub fn delete(self) -> Result<(), Error> {
+        let failed = |source| Error::Io {
+            action: "remove",
+            path: self.parent.join(&self.name),
+            source,
+        };
+        let parent = crate::tree::open_directory(rustix::fs::CWD, &self.parent).map_err(failed)?;
+        crate::tree::remove(parent.as_fd(), self.name.as_bytes()).map_err(failed)
+    }
+}
+
+/// How a layer and what is below it become one directory. More kinds follow
+/// with drivers that need them: a directory, a mount, a serving process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Rootfs {
+    /// A stack for the kernel's overlay file system.
+    Overlay(OverlayRecipe),
+}
+
+impl Rootfs {
+    /// A detached mount of it, which ends with its last descriptor.
+    pub fn mount(&self, options: OverlayOptions) -> Result<OwnedFd, crate::overlay::Error> {
+        match self {
+            Self::Overlay(recipe) => recipe.mount(options),
+        }
+    }
+}
+
+/// What a layer holds of its own, counted as Docker counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// Sum of the sizes of files and symbolic links, each inode once;
+    /// directories count nothing, holes count in full.
+    pub bytes: u64,
+    /// Number of inodes below the layer's root.
+    pub inodes: u64,
+}
+
+/// A driver could not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no such layer.
+    #[error("layer {id} does not exist")]
+    NotFound {
+        /// Which.
+        id: LayerId,
+    },
+    /// There is one of that name.
+    #[error("layer {id} exists already")]
+    Exists {
+        /// Which.
+        id: LayerId,
+    },
+    /// A layer on top of a container layer.
+    #[error("layer {id} is a container's and cannot have layers on top")]
+    NotReadOnly {
+        /// The parent asked for.
+        id: LayerId,
+    },
+    /// Too many layers below.
+    #[error("max depth exceeded: layer {id} would stand on more than {limit} layers")]
+    TooDeep {
+        /// The layer asked for.
+        id: LayerId,
+        /// The limit.
+        limit: usize,
+    },
+    /// A file of the driver is not what the driver writes.
+    #[error("{path} is damaged: {problem}")]
+    Damaged {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong.
+        problem: &'static str,
+    },
+    /// The driver does not work on this machine or file system.
+    #[error("storage driver {kind} is not supported at {path}: {reason}")]
+    Unsupported {
+        /// Which driver.
+        kind: Kind,
+        /// Its directory.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The file system failed.
+    #[error("cannot {action} {path}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        source: Errno,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn layer_names_cannot_leave_their_directory() {
+        for bad in [
+            "",
+            ".",
+            "..",
+            "a/b",
+            "A",
+            "-a",
+            "a.b",
+            "a\0",
+            &"a".repeat(129),
+        ] {
+            assert!(bad.parse::<LayerId>().is_err(), "{bad:?}");
+        }
+        for good in ["a", "0-init", &"f".repeat(64)] {
+            assert_eq!(good.parse::<LayerId>().unwrap().as_str(), good);
+        }
+        let random = LayerId::random().unwrap();
+        assert_eq!(random.as_str().parse::<LayerId>().unwrap(), random);
+        assert_ne!(random, LayerId::random().unwrap());
+    }
+
+    #[test]
+    fn a_chain_id_names_a_layer() {
+        let chain = Digest::of(b"chain");
+        assert_eq!(LayerId::of_chain(&chain).as_str(), chain.hex());
+        assert!(
+            LayerId::of_chain(&chain)
+                .as_str()
+                .parse::<LayerId>()
+                .is_ok()
+        );
+    }
+
+    #[test]
+    fn kinds_are_known_by_name() {
+        assert_eq!("overlay2".parse::<Kind>().unwrap(), Kind::Overlay2);
+        let error = "overlay3".parse::<Kind>().unwrap_err();
+        assert_eq!(error.to_string(), "unknown storage driver \"overlay3\"");
+    }
+}

@@ -1,0 +1,365 @@
+//! Making one entry of each kind.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::fs::FileExt;
+
+use conex_archive::tar::{self, Entry, EntryKind, Header, Segment, Timestamp};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags};
+use rustix::io::Errno;
+
+use super::place::{clean, is_below, kind, make_directory, split};
+use super::{Error, Extractor, Whiteouts, archive_failed, shown};
+use crate::{metadata, tree};
+
+impl Extractor {
+    pub(super) fn unpack<R: Read>(&mut self, entry: &mut Entry<'_, R>) -> Result<(), Error> {
+        let Some(path) = clean(&entry.header.path) else {
+            return Err(Error::Outside {
+                entry: shown(&entry.header.path),
+            });
+        };
+        if !path.is_empty() && self.whiteout(&path)? {
+            return Ok(());
+        }
+        let owner = owner(&entry.header)?;
+        match entry.header.kind {
+            EntryKind::Regular => self.file(&path, owner, entry)?,
+            EntryKind::Directory => self.directory(&path, owner, &entry.header)?,
+            EntryKind::HardLink => self.hard_link(&path, &entry.header)?,
+            EntryKind::Symlink => self.symlink(&path, owner, &entry.header)?,
+            EntryKind::CharacterDevice => {
+                self.node(&path, owner, &entry.header, FileType::CharacterDevice)?;
+            }
+            EntryKind::BlockDevice => {
+                self.node(&path, owner, &entry.header, FileType::BlockDevice)?;
+            }
+            EntryKind::Fifo => self.node(&path, owner, &entry.header, FileType::Fifo)?,
+            EntryKind::Other(flag) => {
+                return Err(Error::Kind {
+                    entry: shown(&entry.header.path),
+                    flag: char::from(flag),
+                });
+            }
+        }
+        if self.options.whiteouts == Whiteouts::Apply {
+            self.unpacked.insert(path);
+        }
+        Ok(())
+    }
+
+    fn file<R: Read>(
+        &mut self,
+        path: &[u8],
+        owner: Owner,
+        entry: &mut Entry<'_, R>,
+    ) -> Result<(), Error> {
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+        let file = self.replacing(path, "create", |parent, name| {
+            rustix::fs::openat(parent, name, flags, Mode::RUSR | Mode::WUSR)
+        })?;
+        let file = File::from(file);
+        let placeholder = Header::new(Vec::new(), EntryKind::Regular);
+        let header = std::mem::replace(&mut entry.header, placeholder);
+        match &header.sparse {
+            Some(segments) => self.write_sparse(&file, &header, segments, entry)?,
+            None => self.write(&file, &header, header.size, 0, entry)?,
+        }
+        let failed = |action| move |source| io_error(action, path, source);
+        rustix::fs::fchown(&file, Some(owner.uid), Some(owner.gid))
+            .map_err(failed("change the owner of"))?;
+        rustix::fs::fchmod(&file, Mode::from_raw_mode(header.mode))
+            .map_err(failed("change the mode of"))?;
+        set_attributes(&header, path, |name, value| {
+            rustix::fs::fsetxattr(&file, name, value, XattrFlags::empty())
+        })?;
+        rustix::fs::futimens(&file, &times(header.mtime)).map_err(failed("set the times of"))?;
+        self.count(header.size);
+        Ok(())
+    }
+
+    /// Saturating: holes let a small archive claim any size.
+    fn count(&mut self, bytes: u64) {
+        self.extracted.bytes = self.extracted.bytes.saturating_add(bytes);
+    }
+
+    fn write_sparse<R: Read>(
+        &mut self,
+        file: &File,
+        header: &Header,
+        segments: &[Segment],
+        entry: &mut Entry<'_, R>,
+    ) -> Result<(), Error> {
+        rustix::fs::ftruncate(file, header.size)
+            .map_err(|source| io_error("write", &header.path, source))?;
+        for segment in segments {
+            self.write(file, header, segment.length, segment.offset, entry)?;
+        }
+        Ok(())
+    }
+
+    /// Copies the next `length` stored bytes to `offset` of the file.
+    fn write<R: Read>(
+        &mut self,
+        file: &File,
+        header: &Header,
+        length: u64,
+        mut offset: u64,
+        entry: &mut Entry<'_, R>,
+    ) -> Result<(), Error> {
+        let end = offset + length;
+        while offset < end {
+            let wanted = usize::try_from(end - offset)
+                .unwrap_or(usize::MAX)
+                .min(self.buffer.len());
+            let read = match entry.stored().read(&mut self.buffer[..wanted]) {
+                Ok(read) => read,
+                Err(error) => return Err(self.content_failed(error)),
+            };
+            debug_assert!(read > 0, "the archive reader reports what is missing");
+            file.write_all_at(&self.buffer[..read], offset)
+                .map_err(|error| {
+                    let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
+                    io_error("write", &header.path, errno)
+                })?;
+            offset += read as u64;
+        }
+        Ok(())
+    }
+
+    fn content_failed(&self, error: io::Error) -> Error {
+        let limit = self.options.limits.max_bytes;
+        match error.downcast::<tar::Error>() {
+            Ok(error) => archive_failed(error, limit),
+            Err(source) => Error::Archive(tar::Error::Read { offset: 0, source }),
+        }
+    }
+
+    fn directory(&mut self, path: &[u8], owner: Owner, header: &Header) -> Result<(), Error> {
+        let overlay = self.options.whiteouts == Whiteouts::Overlay;
+        if !path.is_empty() {
+            let (parent, name) = self.parent_of(path)?;
+            let failed = |action| move |source| io_error(action, path, source);
+            let stays = match make_directory(parent, name, overlay) {
+                Ok(()) => true,
+                // Directories merge; anything else makes way.
+                Err(Errno::EXIST) => {
+                    kind(parent, name).map_err(failed("examine"))? == FileType::Directory
+                }
+                Err(source) => return Err(failed("create")(source)),
+            };
+            if !stays {
+                self.replacing(path, "create", |parent, name| {
+                    make_directory(parent, name, overlay)
+                })?;
+            }
+        }
+        let failed = |action| move |source| io_error(action, path, source);
+        let opened = if path.is_empty() {
+            tree::open_directory(self.place.root(), c".")
+        } else {
+            let (parent, name) = self.parent_of(path)?;
+            tree::open_directory(parent, name)
+        }
+        .map_err(failed("open"))?;
+        rustix::fs::fchown(&opened, Some(owner.uid), Some(owner.gid))
+            .map_err(failed("change the owner of"))?;
+        rustix::fs::fchmod(&opened, Mode::from_raw_mode(header.mode))
+            .map_err(failed("change the mode of"))?;
+        set_attributes(header, path, |name, value| {
+            rustix::fs::fsetxattr(&opened, name, value, XattrFlags::empty())
+        })?;
+        self.place.described(path);
+        self.directories.insert(path.to_vec(), header.mtime);
+        Ok(())
+    }
+
+    fn hard_link(&mut self, path: &[u8], header: &Header) -> Result<(), Error> {
+        let target = clean(&header.link).ok_or_else(|| Error::LinkOutside {
+            entry: shown(&header.path),
+            target: shown(&header.link),
+        })?;
+        let (target_parent, target_name) = split(&target);
+        // The target is looked up first: replacing the link must not come
+        // between, and a link to itself must not remove itself.
+        let failed = |source| io_error("link", path, source);
+        let directory = self.place.existing(target_parent).map_err(failed)?;
+        let status = rustix::fs::statat(&directory, target_name, AtFlags::SYMLINK_NOFOLLOW);
+        let wanted = status.map_err(failed)?;
+        let (parent, name) = self.parent_of(path)?;
+        if let Ok(status) = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)
+            && (status.st_dev, status.st_ino) == (wanted.st_dev, wanted.st_ino)
+        {
+            return Ok(());
+        }
+        self.replacing(path, "link", |parent, name| {
+            rustix::fs::linkat(&directory, target_name, parent, name, AtFlags::empty())
+        })
+    }
+
+    fn symlink(&mut self, path: &[u8], owner: Owner, header: &Header) -> Result<(), Error> {
+        self.replacing(path, "create", |parent, name| {
+            rustix::fs::symlinkat(&*header.link, parent, name)
+        })?;
+        self.count(header.link.len() as u64);
+        self.finish_by_name(path, owner, header)
+    }
+
+    fn node(
+        &mut self,
+        path: &[u8],
+        owner: Owner,
+        header: &Header,
+        kind: FileType,
+    ) -> Result<(), Error> {
+        let device = rustix::fs::makedev(header.device.major, header.device.minor);
+        self.replacing(path, "create", |parent, name| {
+            rustix::fs::mknodat(parent, name, kind, Mode::RUSR | Mode::WUSR, device)
+        })?;
+        self.finish_by_name(path, owner, header)
+    }
+
+    /// Metadata of what must not be opened.
+    fn finish_by_name(&mut self, path: &[u8], owner: Owner, header: &Header) -> Result<(), Error> {
+        let (parent, name) = self.parent_of(path)?;
+        let failed = |action| move |source| io_error(action, path, source);
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
+        rustix::fs::chownat(parent, name, Some(owner.uid), Some(owner.gid), flags)
+            .map_err(failed("change the owner of"))?;
+        if header.kind != EntryKind::Symlink {
+            // Made just now under this name, so there is no link to follow.
+            let mode = Mode::from_raw_mode(header.mode);
+            rustix::fs::chmodat(parent, name, mode, AtFlags::empty())
+                .map_err(failed("change the mode of"))?;
+        }
+        if !header.xattrs.is_empty() {
+            let by_name = [
+                format!("/proc/self/fd/{}/", parent.as_raw_fd()).as_bytes(),
+                name,
+            ]
+            .concat();
+            set_attributes(header, path, |name, value| {
+                rustix::fs::lsetxattr(&*by_name, name, value, XattrFlags::empty())
+            })?;
+        }
+        rustix::fs::utimensat(parent, name, &times(header.mtime), flags)
+            .map_err(failed("set the times of"))
+    }
+
+    pub(super) fn finish_directories(&mut self) -> Result<(), Error> {
+        for (path, mtime) in std::mem::take(&mut self.directories) {
+            let (parent, name) = split(&path);
+            let name = if path.is_empty() { b"." } else { name };
+            let set = self.place.existing(parent).and_then(|parent| {
+                let flags = AtFlags::SYMLINK_NOFOLLOW;
+                rustix::fs::utimensat(parent, name, &times(mtime), flags)
+            });
+            match set {
+                // Made and then removed, by the same archive.
+                Ok(()) | Err(Errno::NOENT | Errno::NOTDIR) => {}
+                Err(source) => return Err(io_error("set the times of", &path, source)),
+            }
+        }
+        Ok(())
+    }
+
+    fn parent_of<'a>(&mut self, path: &'a [u8]) -> Result<(BorrowedFd<'_>, &'a [u8]), Error> {
+        let (parent, name) = split(path);
+        let opened = self
+            .place
+            .directory(parent)
+            .map_err(|source| io_error("open the parent directory of", path, source))?;
+        Ok((opened, name))
+    }
+
+    /// Makes something under a name of its own, removing what is there.
+    fn replacing<T>(
+        &mut self,
+        path: &[u8],
+        action: &'static str,
+        make: impl Fn(BorrowedFd<'_>, &[u8]) -> Result<T, Errno>,
+    ) -> Result<T, Error> {
+        if path.is_empty() {
+            return Err(io_error(action, b"/", Errno::ISDIR));
+        }
+        let (parent, name) = self.parent_of(path)?;
+        let failed = |source| io_error(action, path, source);
+        match make(parent, name) {
+            Err(Errno::EXIST) => {}
+            result => return result.map_err(failed),
+        }
+        let (parent_path, _) = split(path);
+        self.place
+            .clear(parent_path, name)
+            .map_err(|source| io_error("replace", path, source))?;
+        self.directories
+            .retain(|directory, _| directory != path && !is_below(directory, path));
+        let (parent, name) = self.parent_of(path)?;
+        make(parent, name).map_err(failed)
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Owner {
+    uid: Uid,
+    gid: Gid,
+}
+
+/// The owner as the kernel has them; all ones means "unchanged" there.
+fn owner(header: &Header) -> Result<Owner, Error> {
+    let number = |id: u64| {
+        u32::try_from(id)
+            .ok()
+            .filter(|id| *id != u32::MAX)
+            .ok_or_else(|| Error::Owner {
+                entry: shown(&header.path),
+                id,
+            })
+    };
+    Ok(Owner {
+        uid: Uid::from_raw(number(header.uid)?),
+        gid: Gid::from_raw(number(header.gid)?),
+    })
+}
+
+fn io_error(action: &'static str, path: &[u8], source: Errno) -> Error {
+    Error::Io {
+        action,
+        entry: shown(path),
+        source,
+    }
+}
+
+fn times(mtime: Timestamp) -> Timestamps {
+    let time = Timespec {
+        tv_sec: mtime.seconds,
+        tv_nsec: mtime.nanoseconds.into(),
+    };
+    Timestamps {
+        last_access: time,
+        last_modification: time,
+    }
+}
+
+/// Sets extended attributes. Those that the file system has no place for, or
+/// that this kind of file cannot have, are left out, as Docker does.
+fn set_attributes(
+    header: &Header,
+    path: &[u8],
+    set: impl Fn(&[u8], &[u8]) -> Result<(), Errno>,
+) -> Result<(), Error> {
+    for (name, value) in &header.xattrs {
+        if metadata::is_overlay_attribute(name) {
+            continue;
+        }
+        match set(name, value) {
+            Ok(()) | Err(Errno::NOTSUP) => {}
+            Err(Errno::PERM) if name.starts_with(b"user.") => {}
+            Err(source) => {
+                return Err(io_error("set an extended attribute of", path, source));
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,20 @@
+//! Layers on disk: storage drivers, unpacking an archive into a layer, and
+//! what makes a stack of layers a root file system.
+//!
+//! **Invariant:** everything inside a layer is reached through a descriptor of
+//! the layer's root and `openat2(RESOLVE_IN_ROOT)`, because every name in it
+//! was chosen by someone else. The crate must not know images, containers or
+//! registries: it gets names for layers and streams of bytes. It keeps no
+//! records; which layers should exist is the engine's to know.
+
+pub mod digest;
+pub mod driver;
+pub mod extract;
+#[cfg(test)]
+mod fixture;
+pub mod implied;
+pub mod init;
+mod metadata;
+pub mod overlay;
+mod tree;
+pub mod unpack;

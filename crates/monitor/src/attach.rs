@@ -1,0 +1,178 @@
+//! Attachers: sockets that get the container's output and may send its input.
+//!
+//! A slow attacher is not dropped and loses nothing: past [`HELD_BACK`] bytes
+//! the container is held back, as a full pipe would (docs/compat.md, D1.8).
+
+use std::io::IoSlice;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use conex_logs::{Stream, frame};
+use rustix::io::Errno;
+use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
+
+use crate::protocol::Streams;
+use crate::start::non_blocking;
+
+/// Output waiting for one attacher before the container is held back.
+const HELD_BACK: usize = 256 * 1024;
+
+/// One attached socket.
+#[derive(Debug)]
+pub(crate) struct Attacher {
+    socket: OwnedFd,
+    streams: Streams,
+    raw: bool,
+    waiting: Vec<u8>,
+    at: usize,
+    input_open: bool,
+    gone: bool,
+}
+
+impl Attacher {
+    /// `raw` sends bytes as they are (a terminal), otherwise framed.
+    pub(crate) fn new(socket: OwnedFd, streams: Streams, raw: bool) -> Attacher {
+        non_blocking(&socket);
+        let input_open = streams.stdin;
+        Attacher { socket, streams, raw, waiting: Vec::new(), at: 0, input_open, gone: false }
+    }
+
+    pub(crate) fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// Whether its input is still to be read.
+    pub(crate) fn sends_input(&self) -> bool {
+        self.input_open && !self.gone
+    }
+
+    /// Whether output waits for it.
+    pub(crate) fn is_waiting(&self) -> bool {
+        !self.gone && self.at < self.waiting.len()
+    }
+
+    /// Whether it is so far behind that the container must wait.
+    pub(crate) fn holds_back(&self) -> bool {
+        !self.gone && self.waiting.len() - self.at > HELD_BACK
+    }
+
+    /// Whether the other side closed the connection.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.gone
+    }
+
+    pub(crate) fn mark_gone(&mut self) {
+        self.gone = true;
+    }
+
+    /// Reads input. `None` when there is none now; empty at its end.
+    pub(crate) fn read<'a>(&mut self, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
+        match rustix::io::read(&self.socket, &mut *buffer) {
+            Ok(0) => {
+                self.input_open = false;
+                Some(&[])
+            }
+            Ok(n) => Some(&buffer[..n]),
+            Err(Errno::AGAIN | Errno::INTR) => None,
+            Err(_) => {
+                self.input_open = false;
+                self.gone = true;
+                Some(&[])
+            }
+        }
+    }
+
+    /// Sends output, or queues what the socket does not take.
+    pub(crate) fn output(&mut self, stream: Stream, bytes: &[u8]) {
+        let wanted = match stream {
+            Stream::Stdout => self.streams.stdout,
+            Stream::Stderr => self.streams.stderr,
+        };
+        if self.gone || !wanted || bytes.is_empty() {
+            return;
+        }
+        let header = frame::header(stream, bytes.len() as u32);
+        let header: &[u8] = if self.raw { &[] } else { &header };
+        let mut sent = 0;
+        if !self.is_waiting() {
+            let parts = [IoSlice::new(header), IoSlice::new(bytes)];
+            let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+            match sendmsg(&self.socket, &parts, &mut SendAncillaryBuffer::default(), flags) {
+                Ok(n) => sent = n,
+                Err(Errno::AGAIN | Errno::INTR) => {}
+                Err(_) => {
+                    self.gone = true;
+                    return;
+                }
+            }
+        }
+        self.waiting.extend_from_slice(header.get(sent..).unwrap_or_default());
+        self.waiting.extend_from_slice(&bytes[sent.saturating_sub(header.len())..]);
+    }
+
+    /// Sends queued output.
+    pub(crate) fn flush(&mut self) {
+        while self.is_waiting() {
+            let parts = [IoSlice::new(&self.waiting[self.at..])];
+            let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+            match sendmsg(&self.socket, &parts, &mut SendAncillaryBuffer::default(), flags) {
+                Ok(n) => self.at += n,
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => break,
+                Err(_) => self.gone = true,
+            }
+        }
+        if self.at == self.waiting.len() || self.gone {
+            self.waiting = Vec::new();
+            self.at = 0;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use rustix::net::SocketType;
+
+    fn attached(raw: bool) -> (Attacher, OwnedFd) {
+        let (ours, theirs) = conex_sys::socket::pair(SocketType::STREAM).unwrap();
+        let streams = Streams { stdin: false, stdout: true, stderr: false };
+        (Attacher::new(ours, streams, raw), theirs)
+    }
+
+    #[test]
+    fn output_is_framed_by_stream_and_filtered_by_wish() {
+        let (mut attacher, client) = attached(false);
+        attacher.output(Stream::Stdout, b"hi");
+        attacher.output(Stream::Stderr, b"not wanted");
+        let mut buffer = [0; 64];
+        let n = rustix::io::read(&client, &mut buffer).unwrap();
+        assert_eq!(&buffer[..n], b"\x01\0\0\0\0\0\0\x02hi");
+    }
+
+    #[test]
+    fn a_slow_attacher_holds_back_and_loses_nothing() {
+        let (mut attacher, client) = attached(true);
+        let chunk = [7u8; 65536];
+        let mut pushed = 0;
+        while !attacher.holds_back() {
+            attacher.output(Stream::Stdout, &chunk);
+            pushed += chunk.len();
+        }
+        let (mut got, mut buffer) = (0, vec![0; 65536]);
+        while got < pushed {
+            got += rustix::io::read(&client, &mut buffer).unwrap();
+            attacher.flush();
+        }
+        assert_eq!(got, pushed);
+        assert!(!attacher.holds_back() && !attacher.is_waiting());
+    }
+
+    #[test]
+    fn a_vanished_attacher_is_noticed() {
+        let (mut attacher, client) = attached(true);
+        drop(client);
+        attacher.output(Stream::Stdout, b"x");
+        assert!(attacher.is_gone());
+    }
+}

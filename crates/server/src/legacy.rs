@@ -1,0 +1,351 @@
+//! What older API versions show differently, as one table: the types are those of the newest version, and an
+//! answer to an older client is changed on its way out.
+//!
+//! Each row names the version *below* which it applies, as `api/docs/CHANGELOG.md` of moby dates the change.
+
+use conex_api::version::ApiVersion;
+use conex_api::{container, image};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+/// Which answer is changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// `GET /containers/{id}/json`.
+    ContainerInspect,
+    /// An element of `GET /images/json`.
+    ImageSummary,
+    /// `GET /images/{name}/json`.
+    ImageInspect,
+    /// `GET /info`.
+    Info,
+    /// An element of `GET /events`.
+    Event,
+}
+
+/// Changes what older clients see of a `T`.
+type Change<T> = fn(&mut T);
+
+/// A change of an object's JSON, below a version.
+type Row = (Shape, ApiVersion, Change<Map<String, Value>>);
+
+/// Changes of an object's JSON.
+const CHANGES: &[Row] = &[
+    (Shape::ContainerInspect, v(48), |it| {
+        drop_members(it, &["ImageManifestDescriptor"])
+    }),
+    (Shape::ContainerInspect, v(52), default_network),
+    (Shape::ImageSummary, v(44), |it| {
+        copy_member(it, "Size", "VirtualSize")
+    }),
+    (Shape::ImageSummary, v(47), |it| {
+        drop_members(it, &["Manifests"])
+    }),
+    (Shape::ImageSummary, v(48), |it| {
+        drop_members(it, &["Descriptor"])
+    }),
+    (Shape::ImageInspect, v(44), |it| {
+        copy_member(it, "Size", "VirtualSize")
+    }),
+    (Shape::ImageInspect, v(44), |it| {
+        add_members(it, json!({"Created": conex_api::ZERO_TIME}))
+    }),
+    (Shape::ImageInspect, v(48), |it| {
+        drop_members(it, &["Descriptor", "Manifests"])
+    }),
+    (Shape::ImageInspect, v(50), |it| {
+        let members = json!({
+            "AttachStderr": false, "AttachStdin": false, "AttachStdout": false, "Domainname": "",
+            "Hostname": "", "Image": "", "OpenStdin": false, "StdinOnce": false, "Tty": false
+        });
+        add_members(object(it, "Config"), members);
+    }),
+    (Shape::ImageInspect, v(52), |it| {
+        let members = json!({
+            "Cmd": null, "Entrypoint": null, "Env": null, "Labels": null, "OnBuild": null,
+            "User": "", "Volumes": null, "WorkingDir": ""
+        });
+        add_members(object(it, "Config"), members);
+    }),
+    (Shape::ImageInspect, v(52), |it| {
+        add_members(
+            it,
+            json!({"Author": "", "Comment": "", "DockerVersion": ""}),
+        );
+    }),
+    (Shape::Info, v(49), |it| {
+        drop_members(it, &["FirewallBackend"]);
+        for name in ["ContainerdCommit", "RuncCommit", "InitCommit"] {
+            copy_member(object(it, name), "ID", "Expected");
+        }
+        let registries = json!({
+            "AllowNondistributableArtifactsCIDRs": null,
+            "AllowNondistributableArtifactsHostnames": null
+        });
+        add_members(object(it, "RegistryConfig"), registries);
+    }),
+    (Shape::Info, v(50), |it| {
+        drop_members(it, &["DiscoveredDevices"]);
+        add_members(
+            it,
+            json!({"BridgeNfIptables": false, "BridgeNfIp6tables": false}),
+        );
+    }),
+    (Shape::Info, v(53), |it| drop_members(it, &["NRI"])),
+    (Shape::Event, v(52), event_members),
+];
+
+/// Since when the last change of any shape is in effect: from here on nothing is looked at.
+const LATEST_CHANGE: ApiVersion = v(53);
+
+/// Removals from the elements of `GET /containers/json`, which is too long a list to go through its JSON.
+const SUMMARY_CHANGES: &[(ApiVersion, Change<container::Summary>)] = &[
+    (v(46), |it| it.host_config.annotations.clear()),
+    (v(48), |it| it.image_manifest_descriptor = None),
+    (v(52), |it| it.health = None),
+];
+
+/// Image inspect has said whose child an image is until this version.
+const LAST_PARENT: ApiVersion = v(52);
+
+const fn v(minor: u16) -> ApiVersion {
+    ApiVersion::new(1, minor)
+}
+
+/// An object as a client of that version expects it.
+pub(crate) fn object_for(version: ApiVersion, shape: Shape, it: &impl Serialize) -> Value {
+    let mut value = serde_json::to_value(it).expect("API types have string keys");
+    if version < LATEST_CHANGE
+        && let Value::Object(members) = &mut value
+    {
+        let changes = CHANGES
+            .iter()
+            .filter(|(of, below, _)| *of == shape && version < *below);
+        for (_, _, change) in changes {
+            change(members);
+        }
+    }
+    value
+}
+
+/// The parent of an image is shown to older clients only.
+pub(crate) fn image_inspect_for(version: ApiVersion, it: &image::Inspect) -> Value {
+    let mut value = object_for(version, Shape::ImageInspect, it);
+    if version >= LAST_PARENT
+        && let Value::Object(members) = &mut value
+    {
+        drop_members(members, &["Parent"]);
+    }
+    value
+}
+
+/// A list of containers as a client of that version expects it.
+pub(crate) fn summaries_for(version: ApiVersion, list: &mut [container::Summary]) {
+    for (_, change) in SUMMARY_CHANGES.iter().filter(|(below, _)| version < *below) {
+        list.iter_mut().for_each(change);
+    }
+}
+
+fn drop_members(it: &mut Map<String, Value>, names: &[&str]) {
+    for name in names {
+        it.shift_remove(*name);
+    }
+}
+
+/// Adds those members of an object that are not there.
+fn add_members(it: &mut Map<String, Value>, members: Value) {
+    let Value::Object(members) = members else {
+        return;
+    };
+    for (name, value) in members {
+        it.entry(name).or_insert(value);
+    }
+}
+
+fn copy_member(it: &mut Map<String, Value>, from: &str, to: &str) {
+    if let Some(value) = it.get(from).cloned() {
+        it.insert(to.to_owned(), value);
+    }
+}
+
+/// The object under a name, made empty if there is none.
+fn object<'a>(it: &'a mut Map<String, Value>, name: &str) -> &'a mut Map<String, Value> {
+    let value = it.entry(name).or_insert(Value::Null);
+    if !value.is_object() {
+        *value = Value::Object(Map::new());
+    }
+    value.as_object_mut().expect("it was just made an object")
+}
+
+/// The endpoint in the default bridge was told once more, beside the networks.
+fn default_network(it: &mut Map<String, Value>) {
+    let settings = object(it, "NetworkSettings");
+    let Some(bridge) = settings
+        .get("Networks")
+        .and_then(|networks| networks.get("bridge"))
+    else {
+        return;
+    };
+    let members: Map<String, Value> = [
+        "EndpointID",
+        "Gateway",
+        "GlobalIPv6Address",
+        "GlobalIPv6PrefixLen",
+        "IPAddress",
+        "IPPrefixLen",
+        "IPv6Gateway",
+        "MacAddress",
+    ]
+    .into_iter()
+    .filter_map(|name| Some((name.to_owned(), bridge.get(name)?.clone())))
+    .collect();
+    add_members(settings, Value::Object(members));
+}
+
+/// Events of containers and images were told once more, in three members.
+fn event_members(it: &mut Map<String, Value>) {
+    let kind = it
+        .get("Type")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_owned();
+    if kind != "container" && kind != "image" {
+        return;
+    }
+    copy_member(it, "Action", "status");
+    let actor = it.get("Actor").cloned().unwrap_or_default();
+    if let Some(id) = actor.get("ID") {
+        it.insert("id".to_owned(), id.clone());
+    }
+    if kind == "container" {
+        let image = actor
+            .get("Attributes")
+            .and_then(|attributes| attributes.get("image"));
+        it.insert(
+            "from".to_owned(),
+            image.cloned().unwrap_or_else(|| json!("")),
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use conex_api::container::{EndpointSettings, NetworkSettings};
+    use conex_api::{event, system};
+
+    #[test]
+    fn no_row_is_newer_than_the_latest_change() {
+        assert_eq!(
+            CHANGES.iter().map(|(_, below, _)| *below).max(),
+            Some(LATEST_CHANGE)
+        );
+        assert!(
+            SUMMARY_CHANGES
+                .iter()
+                .all(|(below, _)| *below <= LATEST_CHANGE)
+        );
+    }
+
+    #[test]
+    fn the_default_bridge_is_told_beside_the_networks_below_1_52() {
+        let endpoint = EndpointSettings {
+            ip_address: "172.17.0.2".into(),
+            ..EndpointSettings::default()
+        };
+        let mut it = container::Inspect {
+            network_settings: NetworkSettings {
+                networks: [("bridge".to_owned(), endpoint.clone())].into(),
+                ..NetworkSettings::default()
+            },
+            ..container::Inspect::default()
+        };
+        let settings = |version, it: &container::Inspect| {
+            object_for(version, Shape::ContainerInspect, it)["NetworkSettings"].clone()
+        };
+        let old = settings(v(51), &it);
+        assert_eq!(old["IPAddress"], json!("172.17.0.2"));
+        assert_eq!(old["IPPrefixLen"], json!(0));
+        assert_eq!(old.as_object().unwrap().len(), 4 + 8);
+        assert_eq!(settings(v(52), &it).get("IPAddress"), None);
+        it.network_settings.networks = [("gnet".to_owned(), endpoint)].into();
+        assert_eq!(settings(v(51), &it).get("IPAddress"), None);
+    }
+
+    #[test]
+    fn an_image_shows_unset_members_to_older_clients() {
+        let it = image::Inspect {
+            parent: "sha256:1".into(),
+            size: 5,
+            ..image::Inspect::default()
+        };
+        let now = image_inspect_for(v(52), &it);
+        assert_eq!(
+            (now.get("Parent"), now.get("Author"), &now["Config"]),
+            (None, None, &Value::Null)
+        );
+        let then = image_inspect_for(v(50), &it);
+        assert_eq!(then["Parent"], json!("sha256:1"));
+        assert_eq!(then["DockerVersion"], json!(""));
+        assert_eq!(then["Config"].as_object().unwrap().len(), 8);
+        assert_eq!(then.get("VirtualSize"), None);
+        let long_ago = image_inspect_for(v(40), &it);
+        assert_eq!(long_ago["VirtualSize"], json!(5));
+        assert_eq!(long_ago["Created"], json!("0001-01-01T00:00:00Z"));
+        assert_eq!(long_ago["Config"].as_object().unwrap().len(), 17);
+    }
+
+    #[test]
+    fn events_have_their_legacy_members_below_1_52() {
+        let mut it = event::Message {
+            kind: "container".into(),
+            action: "start".into(),
+            actor: event::Actor {
+                id: "18a4".into(),
+                attributes: [("image".to_owned(), "busybox".to_owned())].into(),
+            },
+            ..event::Message::default()
+        };
+        let event = |version, it: &event::Message| object_for(version, Shape::Event, it);
+        let old = event(v(51), &it);
+        assert_eq!(
+            (&old["status"], &old["id"], &old["from"]),
+            (&json!("start"), &json!("18a4"), &json!("busybox"))
+        );
+        assert_eq!(event(v(52), &it).get("status"), None);
+        it.kind = "image".into();
+        let old = event(v(51), &it);
+        assert_eq!(
+            (old.get("status"), old.get("from")),
+            (Some(&json!("start")), None)
+        );
+        it.kind = "network".into();
+        assert_eq!(event(v(51), &it).get("status"), None);
+    }
+
+    #[test]
+    fn lists_lose_what_older_clients_do_not_know() {
+        let mut list = [container::Summary {
+            health: Some(container::HealthSummary::default()),
+            image_manifest_descriptor: Some(conex_api::descriptor::Descriptor::default()),
+            ..container::Summary::default()
+        }];
+        summaries_for(v(50), &mut list);
+        assert!(list[0].health.is_none() && list[0].image_manifest_descriptor.is_some());
+        summaries_for(v(47), &mut list);
+        assert!(list[0].image_manifest_descriptor.is_none());
+    }
+
+    #[test]
+    fn info_had_more_to_say_below_1_49() {
+        let it = system::Info::default();
+        let old = object_for(v(24), Shape::Info, &it);
+        assert_eq!(old["RuncCommit"], json!({"ID": "", "Expected": ""}));
+        assert_eq!(old["BridgeNfIptables"], json!(false));
+        assert_eq!(
+            object_for(v(50), Shape::Info, &it).get("BridgeNfIptables"),
+            None
+        );
+    }
+}

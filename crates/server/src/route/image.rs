@@ -1,0 +1,95 @@
+//! Handlers of images.
+
+use conex_api::filters::Filters;
+use conex_api::image::{ImportOptions, ListOptions, RemoveOptions};
+use futures_util::stream::StreamExt;
+use hyper::{Response, StatusCode};
+use serde_json::Value;
+
+use super::{Call, to_the_end};
+use crate::answer::{self, Body};
+use crate::body;
+use crate::error::Error;
+use crate::legacy::{self, Shape};
+
+pub(super) fn list(call: &Call) -> Result<Response<Body>, Error> {
+    let options = ListOptions {
+        all: call.query.flag("all"),
+        filters: Filters::parse(call.query.get("filters").unwrap_or_default())?,
+        shared_size: call.query.flag("shared-size"),
+        digests: call.query.flag("digests"),
+        manifests: call.query.flag("manifests"),
+    };
+    let list: Vec<Value> = call
+        .engine()
+        .image_list(options)?
+        .iter()
+        .map(|image| legacy::object_for(call.version, Shape::ImageSummary, image))
+        .collect();
+    Ok(answer::json(StatusCode::OK, &list))
+}
+
+pub(super) fn inspect(call: &Call, name: &str) -> Result<Response<Body>, Error> {
+    let image = call.engine().image_inspect(name)?;
+    Ok(answer::json(
+        StatusCode::OK,
+        &legacy::image_inspect_for(call.version, &image),
+    ))
+}
+
+/// Makes an image of a file system in the body. Pulling goes by the same route and is refused.
+pub(super) async fn create(call: Call) -> Result<Response<Body>, Error> {
+    let query = &call.query;
+    if query.non_empty("fromImage").is_some() {
+        return Err(Error::NotImplemented(
+            "pulling images is not supported by this engine yet: import them instead",
+        ));
+    }
+    match query.non_empty("fromSrc") {
+        Some("-") => {}
+        Some(_) => {
+            return Err(Error::NotImplemented(
+                "importing from a URL is not supported by this engine: send the file system in the request",
+            ));
+        }
+        None => {
+            return Err(Error::Invalid(
+                "one of 'fromImage' and 'fromSrc' must be specified",
+            ));
+        }
+    }
+    let owned = |name: &str| query.get(name).unwrap_or_default().to_owned();
+    let options = ImportOptions {
+        repo: owned("repo"),
+        tag: owned("tag"),
+        message: owned("message"),
+        changes: query.all("changes").map(str::to_owned).collect(),
+        platform: query.non_empty("platform").map(str::to_owned),
+    };
+    let context = std::sync::Arc::clone(&call.context);
+    // Not to the end: what a client no longer sends cannot be imported.
+    let progress = context
+        .engine
+        .image_import(options, body::stream(call.request))
+        .await?;
+    let lines = progress.map(|message| Ok(answer::to_line(&message, b"\r\n").into()));
+    Ok(answer::stream("application/json", lines))
+}
+
+pub(super) async fn tag(call: &Call, name: String) -> Result<Response<Body>, Error> {
+    let engine = call.engine().clone();
+    let repo = call.query.get("repo").unwrap_or_default().to_owned();
+    let tag = call.query.get("tag").unwrap_or_default().to_owned();
+    to_the_end(async move { engine.image_tag(&name, &repo, &tag).await }).await?;
+    Ok(answer::empty(StatusCode::CREATED))
+}
+
+pub(super) async fn remove(call: &Call, name: String) -> Result<Response<Body>, Error> {
+    let engine = call.engine().clone();
+    let options = RemoveOptions {
+        force: call.query.flag("force"),
+        noprune: call.query.flag("noprune"),
+    };
+    let items = to_the_end(async move { engine.image_remove(&name, options).await }).await?;
+    Ok(answer::json(StatusCode::OK, &items))
+}

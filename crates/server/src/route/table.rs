@@ -1,0 +1,212 @@
+//! The table of routes: method and path to what is asked. Pure.
+
+use hyper::Method;
+
+/// What a request asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Route<'a> {
+    Ping,
+    Info,
+    Version,
+    Events,
+    ContainerList,
+    ContainerCreate,
+    ContainerInspect(&'a str),
+    ContainerStart(&'a str),
+    ContainerStop(&'a str),
+    ContainerRestart(&'a str),
+    ContainerKill(&'a str),
+    ContainerResize(&'a str),
+    ContainerRemove(&'a str),
+    ContainerWait(&'a str),
+    ContainerAttach(&'a str),
+    ContainerLogs(&'a str),
+    ImageList,
+    ImageCreate,
+    ImageInspect(String),
+    ImageTag(String),
+    ImageRemove(String),
+    /// A question only a swarm manager answers.
+    Swarm,
+    /// An order that would make this node part of a swarm.
+    SwarmSetup,
+}
+
+/// The route of a method and the segments of a decoded path without its version.
+pub(super) fn find<'a>(method: &Method, segments: &[&'a str]) -> Option<Route<'a>> {
+    match *method {
+        Method::GET => find_get(segments),
+        Method::HEAD => matches!(segments, ["_ping"]).then_some(Route::Ping),
+        Method::POST => find_post(segments),
+        Method::DELETE => find_delete(segments),
+        _ => None,
+    }
+}
+
+fn find_get<'a>(segments: &[&'a str]) -> Option<Route<'a>> {
+    Some(match segments {
+        ["_ping"] => Route::Ping,
+        ["info"] => Route::Info,
+        ["version"] => Route::Version,
+        ["events"] => Route::Events,
+        ["containers", "json"] => Route::ContainerList,
+        ["containers", name, "json"] => Route::ContainerInspect(some(name)?),
+        ["containers", name, "logs"] => Route::ContainerLogs(some(name)?),
+        ["images", "json"] => Route::ImageList,
+        ["images", name @ .., "json"] => Route::ImageInspect(join(name)?),
+        ["swarm"] | ["swarm", "unlockkey"] => Route::Swarm,
+        ["nodes" | "services" | "tasks" | "secrets" | "configs"]
+        | ["nodes" | "services" | "tasks" | "secrets" | "configs", _]
+        | ["services" | "tasks", _, "logs"] => Route::Swarm,
+        _ => return None,
+    })
+}
+
+fn find_post<'a>(segments: &[&'a str]) -> Option<Route<'a>> {
+    Some(match segments {
+        ["containers", "create"] => Route::ContainerCreate,
+        ["containers", name, verb] => {
+            let name = some(name)?;
+            match *verb {
+                "start" => Route::ContainerStart(name),
+                "stop" => Route::ContainerStop(name),
+                "restart" => Route::ContainerRestart(name),
+                "kill" => Route::ContainerKill(name),
+                "resize" => Route::ContainerResize(name),
+                "wait" => Route::ContainerWait(name),
+                "attach" => Route::ContainerAttach(name),
+                _ => return None,
+            }
+        }
+        ["images", "create"] => Route::ImageCreate,
+        ["images", name @ .., "tag"] => Route::ImageTag(join(name)?),
+        ["swarm", "init" | "join"] => Route::SwarmSetup,
+        ["swarm", "leave" | "update" | "unlock"]
+        | ["services" | "secrets" | "configs", "create"]
+        | ["nodes" | "services" | "secrets" | "configs", _, "update"] => Route::Swarm,
+        _ => return None,
+    })
+}
+
+fn find_delete<'a>(segments: &[&'a str]) -> Option<Route<'a>> {
+    Some(match segments {
+        ["containers", name] => Route::ContainerRemove(some(name)?),
+        ["images", name @ ..] => Route::ImageRemove(join(name)?),
+        ["nodes" | "services" | "secrets" | "configs", _] => Route::Swarm,
+        _ => return None,
+    })
+}
+
+/// A name that is not empty.
+fn some<'a>(name: &&'a str) -> Option<&'a str> {
+    Some(*name).filter(|name| !name.is_empty())
+}
+
+/// An image's name, which may have slashes.
+fn join(name: &[&str]) -> Option<String> {
+    Some(name.join("/")).filter(|name| !name.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn route(method: Method, path: &str) -> Option<String> {
+        let segments: Vec<&str> = path.split('/').collect();
+        find(&method, &segments).map(|route| format!("{route:?}"))
+    }
+
+    #[test]
+    fn every_route_is_found() {
+        for (method, path, expected) in [
+            (Method::GET, "_ping", "Ping"),
+            (Method::HEAD, "_ping", "Ping"),
+            (Method::GET, "info", "Info"),
+            (Method::GET, "version", "Version"),
+            (Method::GET, "events", "Events"),
+            (Method::GET, "containers/json", "ContainerList"),
+            (Method::POST, "containers/create", "ContainerCreate"),
+            (Method::GET, "containers/c/json", r#"ContainerInspect("c")"#),
+            (Method::GET, "containers/c/logs", r#"ContainerLogs("c")"#),
+            (Method::POST, "containers/c/start", r#"ContainerStart("c")"#),
+            (Method::POST, "containers/c/stop", r#"ContainerStop("c")"#),
+            (
+                Method::POST,
+                "containers/c/restart",
+                r#"ContainerRestart("c")"#,
+            ),
+            (Method::POST, "containers/c/kill", r#"ContainerKill("c")"#),
+            (
+                Method::POST,
+                "containers/c/resize",
+                r#"ContainerResize("c")"#,
+            ),
+            (Method::POST, "containers/c/wait", r#"ContainerWait("c")"#),
+            (
+                Method::POST,
+                "containers/c/attach",
+                r#"ContainerAttach("c")"#,
+            ),
+            (Method::DELETE, "containers/c", r#"ContainerRemove("c")"#),
+            (Method::GET, "images/json", "ImageList"),
+            (Method::POST, "images/create", "ImageCreate"),
+            (
+                Method::GET,
+                "images/busybox/json",
+                r#"ImageInspect("busybox")"#,
+            ),
+            (
+                Method::GET,
+                "images/r.io:5000/a/b:1/json",
+                r#"ImageInspect("r.io:5000/a/b:1")"#,
+            ),
+            (Method::POST, "images/a/b/tag", r#"ImageTag("a/b")"#),
+            (Method::DELETE, "images/a/b:1", r#"ImageRemove("a/b:1")"#),
+            (Method::GET, "swarm", "Swarm"),
+            (Method::GET, "services/s/logs", "Swarm"),
+            (Method::POST, "swarm/init", "SwarmSetup"),
+        ] {
+            assert_eq!(
+                route(method.clone(), path).as_deref(),
+                Some(expected),
+                "{method} {path}"
+            );
+        }
+    }
+
+    #[test]
+    fn names_may_be_called_like_routes() {
+        assert_eq!(
+            route(Method::GET, "containers/json/json").as_deref(),
+            Some(r#"ContainerInspect("json")"#)
+        );
+        assert_eq!(
+            route(Method::GET, "images/json/json").as_deref(),
+            Some(r#"ImageInspect("json")"#)
+        );
+        assert_eq!(
+            route(Method::POST, "containers/create/start").as_deref(),
+            Some(r#"ContainerStart("create")"#)
+        );
+    }
+
+    #[test]
+    fn what_is_not_in_the_table_is_not_found() {
+        for (method, path) in [
+            (Method::GET, ""),
+            (Method::GET, "nosuch"),
+            (Method::PUT, "containers/json"),
+            (Method::HEAD, "info"),
+            (Method::POST, "info"),
+            (Method::GET, "containers"),
+            (Method::GET, "containers//json"),
+            (Method::DELETE, "containers/"),
+            (Method::DELETE, "images/"),
+            (Method::DELETE, "images"),
+            (Method::POST, "containers/c/nosuch"),
+            (Method::GET, "containers/a/b/json"),
+        ] {
+            assert_eq!(route(method.clone(), path), None, "{method} {path}");
+        }
+    }
+}

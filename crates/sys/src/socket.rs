@@ -1,0 +1,122 @@
+//! Unix sockets that carry descriptors: the links between daemon, monitor and
+//! container.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+};
+
+/// Descriptors one message may carry; the kernel's own limit is 253.
+pub const MAX_FDS: usize = 32;
+
+/// A pair of connected sockets, close-on-exec.
+pub fn pair(kind: SocketType) -> Result<(OwnedFd, OwnedFd), Errno> {
+    socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)
+}
+
+/// Sends bytes and one descriptor; usable between clone and exec.
+pub fn send_with_fd(socket: BorrowedFd<'_>, bytes: &[u8], fd: BorrowedFd<'_>) -> Result<(), Errno> {
+    send(socket, bytes, &[fd]).map(drop)
+}
+
+/// Sends bytes with descriptors as ancillary data (`SCM_RIGHTS`, unix(7)).
+/// Returns how many bytes were taken. Never raises SIGPIPE.
+pub fn send(
+    socket: BorrowedFd<'_>,
+    bytes: &[u8],
+    fds: &[BorrowedFd<'_>],
+) -> Result<usize, Errno> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    if !fds.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(fds)) {
+        return Err(Errno::TOOBIG);
+    }
+    loop {
+        let data = [IoSlice::new(bytes)];
+        match sendmsg(socket, &data, &mut ancillary, SendFlags::NOSIGNAL) {
+            Err(Errno::INTR) => {}
+            other => return other,
+        }
+    }
+}
+
+/// Receives bytes and the descriptors sent with them, close-on-exec.
+/// Returns 0 bytes at the end of the stream.
+pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<(usize, Vec<OwnedFd>), Errno> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let received = loop {
+        let mut data = [IoSliceMut::new(buffer)];
+        match recvmsg(socket, &mut data, &mut ancillary, RecvFlags::CMSG_CLOEXEC) {
+            Err(Errno::INTR) => {}
+            other => break other?,
+        }
+    };
+    let mut fds = Vec::new();
+    for message in ancillary.drain() {
+        if let RecvAncillaryMessage::ScmRights(rights) = message {
+            fds.extend(rights);
+        }
+    }
+    Ok((received.bytes, fds))
+}
+
+/// Takes ownership of an inherited descriptor, if that number is open.
+///
+/// Errors: `EBADF` when it is not.
+pub fn inherited(number: i32) -> Result<OwnedFd, Errno> {
+    // SAFETY: fcntl on any number is harmless; ownership is taken only of an
+    // open one, and each inherited number has exactly one taker in `main`.
+    unsafe {
+        if libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) < 0 {
+            return Err(crate::last_errno());
+        }
+        Ok(OwnedFd::from_raw_fd(number))
+    }
+}
+
+/// Process, user and group at the other end of a connection (`SO_PEERCRED`).
+pub fn peer(socket: impl AsFd) -> Result<(i32, u32, u32), Errno> {
+    // SAFETY: ucred is plain integers and its length is given.
+    unsafe {
+        let mut cred: libc::ucred = std::mem::zeroed();
+        let mut length = std::mem::size_of::<libc::ucred>() as libc::socklen_t;
+        let result = libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut cred).cast(),
+            &raw mut length,
+        );
+        if result < 0 { Err(crate::last_errno()) } else { Ok((cred.pid, cred.uid, cred.gid)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::io::Read;
+
+    #[test]
+    fn a_descriptor_travels_with_its_bytes() {
+        let (left, right) = pair(SocketType::SEQPACKET).unwrap();
+        let (read, write) = rustix::pipe::pipe().unwrap();
+        send(left.as_fd(), b"hello", &[write.as_fd()]).unwrap();
+        drop(write);
+        let mut buffer = [0; 16];
+        let (length, fds) = receive(right.as_fd(), &mut buffer).unwrap();
+        assert_eq!(&buffer[..length], b"hello");
+        assert_eq!(fds.len(), 1);
+        rustix::io::write(&fds[0], b"x").unwrap();
+        drop(fds);
+        let mut text = String::new();
+        std::fs::File::from(read).read_to_string(&mut text).unwrap();
+        assert_eq!(text, "x");
+    }
+}

@@ -1,0 +1,126 @@
+#!/bin/bash
+# Makes what the tests need and what cargo cannot build: Debian packages, root
+# file systems as tar files, a kernel for the virtual machine.
+#
+#     tests/fixtures.sh [packages] [busybox] [debian] [kernel]      (all of them by default)
+#
+# Everything lands in $CARGO_TARGET_DIR (target/) under fixtures/ and vm/, is
+# made once and kept. The network is touched only for what is missing; without
+# one, what is there already still serves and the exit code tells the rest.
+set -eu
+cd "$(dirname "$0")/.."
+target=$(readlink -m "${CARGO_TARGET_DIR:-target}")
+fixtures=$target/fixtures
+vm=$target/vm
+mkdir -p "$fixtures" "$vm"
+
+# Two test processes may ask for the same fixture at once: the second waits.
+exec 9>"$fixtures/.lock"
+flock 9
+
+note() { echo "fixtures: $*" >&2; }
+
+# The package lists are refreshed at most once a run, and only when needed.
+refreshed=
+refresh() {
+	[ -n "$refreshed" ] && return
+	refreshed=yes
+	apt-get update -qq >&2 || note "apt-get update failed; using the package lists at hand"
+}
+
+# Each pair: a command, and the Debian package that brings it.
+make_packages() {
+	local missing=() pair
+	for pair in busybox:busybox-static debootstrap:debootstrap qemu-system-x86_64:qemu-system-x86 \
+		podman:podman crun:crun runc:runc skopeo:skopeo mkfs.ext4:e2fsprogs; do
+		PATH=$PATH:/usr/sbin:/sbin command -v "${pair%%:*}" >/dev/null || missing+=("${pair#*:}")
+	done
+	if [ ${#missing[@]} -gt 0 ]; then
+		if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+			note "missing and not installable here: ${missing[*]}; the tests that need them are skipped"
+			return 0
+		fi
+		refresh
+		# One by one: a package that cannot be had must not take the others with it.
+		local package
+		for package in "${missing[@]}"; do
+			DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$package" >/dev/null 2>&1 9>&- ||
+				note "cannot install $package; the tests that need it are skipped"
+		done
+	fi
+	command -v docker >/dev/null || note "no docker command line here: the cases under the real client are skipped"
+}
+
+# A root of one static program and its applets
+make_busybox() {
+	[ -f "$fixtures/busybox.tar" ] && return
+	local program root
+	program=$(type -P busybox) || { note "no busybox"; return 1; }
+	if [ "$("$program" 2>&1 | head -c 7)" != BusyBox ]; then note "$program is no busybox"; return 1; fi
+	root=$(mktemp -d "$fixtures/busybox.XXXXXX")
+	mkdir -p "$root"/{bin,dev,etc,home,proc,root,sbin,sys,usr/bin,usr/sbin,var}
+	mkdir -m 1777 "$root/tmp"
+	chmod 755 "$root"
+	cp "$program" "$root/bin/busybox"
+	local applet
+	for applet in $("$program" --list); do
+		[ "$applet" = busybox ] || ln -s busybox "$root/bin/$applet"
+	done
+	printf 'root:x:0:0:root:/root:/bin/sh\ndaemon:x:1:1:daemon:/usr/sbin:/bin/false\nnobody:x:65534:65534:nobody:/home:/bin/false\n' >"$root/etc/passwd"
+	printf 'root:x:0:\ndaemon:x:1:\naudio:x:29:daemon\nnogroup:x:65534:\n' >"$root/etc/group"
+	tar -C "$root" --sort=name --numeric-owner --owner=0 --group=0 -cf "$fixtures/busybox.tar.part" .
+	mv "$fixtures/busybox.tar.part" "$fixtures/busybox.tar"
+	rm -rf "$root"
+}
+
+# What debootstrap makes, over 100 MB
+make_debian() {
+	[ -f "$fixtures/debian.tar" ] && return
+	PATH=$PATH:/usr/sbin command -v debootstrap >/dev/null || { note "no debootstrap, so no Debian root"; return 1; }
+	[ "$(id -u)" = 0 ] || { note "debootstrap needs root, so no Debian root"; return 1; }
+	local root
+	root=$(mktemp -d "$fixtures/debian.XXXXXX")
+	chmod 755 "$root"
+	note "making a Debian root (once)"
+	if ! PATH=$PATH:/usr/sbin debootstrap --variant=minbase bookworm "$root" >"$fixtures/debootstrap.log" 2>&1 9>&-; then
+		note "debootstrap failed: $(tail -n 1 "$fixtures/debootstrap.log")"
+		rm -rf --one-file-system "$root"
+		return 1
+	fi
+	rm -rf "$root"/var/cache/apt/archives/*.deb "$root"/var/lib/apt/lists/*
+	tar -C "$root" --sort=name --numeric-owner -cf "$fixtures/debian.tar.part" .
+	mv "$fixtures/debian.tar.part" "$fixtures/debian.tar"
+	rm -rf --one-file-system "$root"
+}
+
+# Debian's cloud kernel and its modules, unpacked and not installed
+make_kernel() {
+	[ -f "$vm/kernel/vmlinuz" ] && return
+	command -v apt-get >/dev/null && command -v dpkg >/dev/null || { note "no apt-get, so no kernel for the virtual machine"; return 1; }
+	local package work
+	package=$(kernel_package)
+	[ -n "$package" ] || { refresh; package=$(kernel_package); }
+	[ -n "$package" ] || { note "no cloud kernel in the package lists"; return 1; }
+	work=$(mktemp -d "$vm/unpack.XXXXXX")
+	fetch "$work" "$package" || { refresh; fetch "$work" "$(kernel_package)"; } ||
+		{ note "cannot download $package"; rm -rf "$work"; return 1; }
+	dpkg -x "$work"/*.deb "$work/tree"
+	mkdir "$work/kernel"
+	mv "$work"/tree/boot/vmlinuz-* "$work/kernel/vmlinuz"
+	mv "$work"/tree/lib/modules/*/kernel "$work/kernel/modules"
+	rm -rf "$vm/kernel"
+	mv "$work/kernel" "$vm/kernel"
+	rm -rf "$work"
+}
+kernel_package() { apt-cache depends linux-image-cloud-amd64 2>/dev/null | sed -n 's/.*Depends: \(linux-image-.*\)/\1/p' | head -n 1; }
+fetch() { (cd "$1" && apt-get download -qq "$2" >/dev/null 2>&1); }
+
+[ $# -gt 0 ] || set -- packages busybox debian kernel
+status=0
+for fixture; do
+	case $fixture in
+	packages | busybox | debian | kernel) "make_$fixture" || status=1 ;;
+	*) note "unknown fixture: $fixture"; exit 2 ;;
+	esac
+done
+exit $status

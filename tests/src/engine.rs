@@ -1,0 +1,369 @@
+//! A private engine: its own data root, run root, socket and cgroup parent, so
+//! that tests neither meet each other nor the host's own engine.
+//!
+//! ```text
+//! /tmp/cx-XXXXXX/        short, because sockets lie below it (108 bytes at most)
+//!     d/  r/             data root, run root
+//!     s                  the engine's socket
+//!     pid  log           pid file, what the daemon printed
+//!     home/              HOME of the clients
+//! ```
+//!
+//! Dropping it removes its containers, ends the daemon and takes away whatever
+//! that daemon should have taken away itself (`leftovers`).
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::fs::inotify;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::client::{Cli, Client};
+use crate::http::{self, Response};
+use crate::process::{self, Output};
+use crate::{leftovers, skip, workspace};
+
+/// Past this a daemon counts as failed.
+const START_LIMIT: Duration = Duration::from_secs(60);
+const STOP_LIMIT: Duration = Duration::from_secs(60);
+
+/// A running (or killed) engine of one test.
+#[derive(Debug)]
+pub struct Engine {
+    root: TempDir,
+    flags: Vec<String>,
+    environment: Vec<(String, String)>,
+    daemon: Option<Child>,
+    /// Whether the data root is a file system of its own.
+    disk: bool,
+}
+
+impl Engine {
+    /// Starts an engine; `None`, with the reason printed, where engines cannot run.
+    pub fn start() -> Option<Engine> {
+        Engine::start_with(&[], &[])
+    }
+
+    /// Starts an engine with more daemon flags and environment variables.
+    pub fn start_with(flags: &[&str], environment: &[(&str, &str)]) -> Option<Engine> {
+        let mut engine = Engine::prepare(flags, environment)?;
+        engine.resume();
+        Some(engine)
+    }
+
+    /// A room without a daemon, for cases that start one in another way; what
+    /// they leave in it is taken away like an engine's.
+    pub fn unstarted() -> Option<Engine> {
+        Engine::prepare(&[], &[])
+    }
+
+    /// Starts an engine whose data root is an ext4 of its own of so many MiB.
+    pub fn start_on_disk(mebibytes: u64) -> Option<Engine> {
+        let mut engine = Engine::prepare(&[], &[])?;
+        let image = engine.root().join("disk");
+        File::create(&image)
+            .and_then(|file| file.set_len(mebibytes << 20))
+            .expect("a sparse file can be made");
+        fs::create_dir(engine.data_root()).expect("a fresh directory takes a folder");
+        let Some(mkfs) = workspace::program("mkfs.ext4") else {
+            skip("mkfs.ext4 is missing");
+            return None;
+        };
+        let made = Command::new(mkfs)
+            .args(["-q", "-F", "-m", "0"])
+            .arg(&image)
+            .output();
+        let mounted = Command::new("mount")
+            .args(["-o", "loop"])
+            .args([image, engine.data_root()])
+            .output();
+        for (what, output) in [("mkfs.ext4", made), ("mount -o loop", mounted)] {
+            let output = output.unwrap_or_else(|e| panic!("{what}: {e}"));
+            if !output.status.success() {
+                skip(&format!(
+                    "{what}: {}",
+                    String::from_utf8_lossy(&output.stderr)
+                ));
+                return None;
+            }
+        }
+        engine.disk = true;
+        engine.resume();
+        Some(engine)
+    }
+
+    /// What is free in the data root's file system, in bytes.
+    pub fn free_bytes(&self) -> u64 {
+        let stat = rustix::fs::statvfs(self.data_root()).expect("the data root exists");
+        stat.f_bavail * stat.f_frsize
+    }
+
+    fn prepare(flags: &[&str], environment: &[(&str, &str)]) -> Option<Engine> {
+        if !rustix::process::geteuid().is_root() {
+            skip("an engine needs root");
+            return None;
+        }
+        let root = tempfile::Builder::new()
+            .prefix("cx-")
+            .tempdir_in("/tmp")
+            .expect("a temporary directory can be made");
+        fs::create_dir(root.path().join("home")).expect("a fresh directory takes a folder");
+        Some(Engine {
+            root,
+            flags: flags.iter().map(|&s| s.to_owned()).collect(),
+            environment: environment
+                .iter()
+                .map(|&(k, v)| (k.to_owned(), v.to_owned()))
+                .collect(),
+            daemon: None,
+            disk: false,
+        })
+    }
+
+    /// Starts the daemon of an engine that has none, and waits until it answers.
+    pub fn resume(&mut self) {
+        assert!(self.daemon.is_none(), "the daemon already runs");
+        let conex = workspace::conex();
+        assert!(
+            conex.is_file(),
+            "{} is missing: run `cargo build` first, or name a binary in CONEX_BIN",
+            conex.display()
+        );
+        let log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.log_path())
+            .expect("the log can be opened");
+        let events = watch(self.root()).expect("a directory can be watched");
+        let child = Command::new(conex)
+            .arg("daemon")
+            .arg("--data-root")
+            .arg(self.data_root())
+            .arg("--exec-root")
+            .arg(self.exec_root())
+            .arg("--pidfile")
+            .arg(self.root().join("pid"))
+            .args(["-H", &self.host()])
+            .args(&self.flags)
+            .envs(self.environment.iter().map(|(k, v)| (k, v)))
+            .env_remove("NOTIFY_SOCKET")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a file can be shared"))
+            .stderr(log)
+            .spawn()
+            .expect("the daemon can be started");
+        self.daemon = Some(child);
+        self.wait_until_it_answers(&events);
+    }
+
+    /// Waits for the socket to appear (an event of its directory), then for the
+    /// first accepted connection.
+    fn wait_until_it_answers(&mut self, events: &rustix::fd::OwnedFd) {
+        let deadline = Instant::now() + START_LIMIT;
+        let socket = self.socket();
+        loop {
+            if UnixStream::connect(&socket).is_ok() {
+                break;
+            }
+            let daemon = self.daemon.as_mut().expect("it was just started");
+            if let Some(status) = daemon.try_wait().expect("a child can be asked") {
+                self.daemon = None;
+                panic!("the daemon ended at its start ({status}):\n{}", self.log());
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(
+                !left.is_zero(),
+                "the daemon does not answer:\n{}",
+                self.log()
+            );
+            // A daemon that dies makes no event here: look again from time to time.
+            let step = left.min(Duration::from_millis(500));
+            if process::readable_within(events, step).expect("a watch can be polled") {
+                let mut room = [const { std::mem::MaybeUninit::uninit() }; 4096];
+                let mut reader = inotify::Reader::new(events, &mut room);
+                while reader.next().is_ok() {}
+            }
+        }
+        let ping = self.api("GET", "/_ping", None);
+        assert_eq!((ping.status, ping.text().as_str()), (200, "OK"));
+    }
+
+    /// Kills the daemon as a crash would; its containers are left to themselves.
+    pub fn kill9(&mut self) {
+        let mut daemon = self.daemon.take().expect("there is a daemon to kill");
+        daemon.kill().expect("a child can be killed");
+        daemon.wait().expect("a child can be reaped");
+    }
+
+    /// Ends the daemon politely and gives its exit code.
+    pub fn terminate(&mut self) -> Option<i32> {
+        let mut daemon = self.daemon.take().expect("there is a daemon to end");
+        let pid = rustix::process::Pid::from_child(&daemon);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM)
+            .expect("a child can be signalled");
+        process::wait_limited(&mut daemon, STOP_LIMIT)
+            .expect("a child can be waited for")
+            .unwrap_or_else(|| panic!("the daemon ignores SIGTERM:\n{}", self.log()))
+            .code()
+    }
+
+    /// The daemon's pid.
+    pub fn pid(&self) -> u32 {
+        self.daemon.as_ref().expect("the daemon runs").id()
+    }
+
+    /// Whether the daemon is still the one that was started.
+    pub fn lives(&mut self) -> bool {
+        self.daemon
+            .as_mut()
+            .is_some_and(|d| matches!(d.try_wait(), Ok(None)))
+    }
+
+    /// The engine's room; see the module's drawing.
+    pub fn root(&self) -> &Path {
+        self.root.path()
+    }
+
+    /// Its data root.
+    pub fn data_root(&self) -> PathBuf {
+        self.root().join("d")
+    }
+
+    /// Its run root.
+    pub fn exec_root(&self) -> PathBuf {
+        self.root().join("r")
+    }
+
+    /// The path of its socket.
+    pub fn socket(&self) -> PathBuf {
+        self.root().join("s")
+    }
+
+    /// Its address as clients take it.
+    pub fn host(&self) -> String {
+        format!("unix://{}", self.socket().display())
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.root().join("log")
+    }
+
+    /// Everything its daemons printed so far.
+    pub fn log(&self) -> String {
+        fs::read(self.log_path())
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+            .unwrap_or_default()
+    }
+
+    /// A client of this engine.
+    pub fn cli(&self, client: Client) -> Cli<'_> {
+        Cli {
+            engine: self,
+            client,
+        }
+    }
+
+    /// Runs our own command line.
+    pub fn conex(&self, args: &[&str]) -> Output {
+        self.cli(Client::Conex).run(args)
+    }
+
+    /// Runs the real docker command line.
+    pub fn docker(&self, args: &[&str]) -> Output {
+        self.cli(Client::Docker).run(args)
+    }
+
+    /// One raw API call; a body is sent as JSON.
+    pub fn api(&self, method: &str, path: &str, body: Option<&Value>) -> Response {
+        let bytes = body.map(|v| v.to_string().into_bytes());
+        http::request(&self.socket(), method, path, &[], bytes.as_deref())
+            .unwrap_or_else(|e| panic!("{method} {path}: {e}\n{}", self.log()))
+    }
+
+    /// The number of containers, of all states.
+    pub fn container_count(&self) -> usize {
+        let list = self.api("GET", "/containers/json?all=1", None);
+        assert_eq!(list.status, 200, "{}", list.text());
+        list.json().as_array().map_or(0, Vec::len)
+    }
+
+    /// The directories of the layer store: one a layer and one a container, or two.
+    pub fn layer_directories(&self) -> Vec<String> {
+        let mut names: Vec<String> = fs::read_dir(self.data_root().join("overlay2"))
+            .map(|entries| {
+                entries
+                    .filter_map(Result::ok)
+                    .map(|e| e.file_name().to_string_lossy().into_owned())
+                    .collect()
+            })
+            .unwrap_or_default();
+        names.sort();
+        names
+    }
+
+    fn remove_containers(&self) -> io::Result<()> {
+        let list = http::request(&self.socket(), "GET", "/containers/json?all=1", &[], None)?;
+        let list: Value = serde_json::from_slice(&list.body)?;
+        for container in list.as_array().into_iter().flatten() {
+            let id = container["Id"].as_str().unwrap_or_default();
+            let path = format!("/containers/{id}?force=1&v=1");
+            http::request(&self.socket(), "DELETE", &path, &[], None)?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        let failing = std::thread::panicking();
+        let ids = leftovers::container_ids(&self.data_root());
+        if self.lives()
+            && let Err(error) = self.remove_containers()
+        {
+            eprintln!("while removing the containers: {error}");
+        }
+        if let Some(mut daemon) = self.daemon.take() {
+            let pid = rustix::process::Pid::from_child(&daemon);
+            // A daemon that is gone already is what is wanted.
+            rustix::process::kill_process(pid, rustix::process::Signal::TERM).ok();
+            match process::wait_limited(&mut daemon, STOP_LIMIT) {
+                Ok(Some(_)) => {}
+                Ok(None) => eprintln!("the daemon had to be killed"),
+                Err(error) => eprintln!("while ending the daemon: {error}"),
+            }
+        }
+        if failing {
+            eprintln!("--- the daemon's log\n{}---", self.log());
+        }
+        if self.disk
+            && let Err(error) =
+                rustix::mount::unmount(self.data_root(), rustix::mount::UnmountFlags::empty())
+        {
+            eprintln!("cannot unmount the data root: {error}");
+        }
+        leftovers::sweep(self.root(), &self.data_root(), &ids);
+    }
+}
+
+fn watch(dir: &Path) -> io::Result<rustix::fd::OwnedFd> {
+    let events = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
+    inotify::add_watch(
+        &events,
+        dir,
+        inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO | inotify::WatchFlags::ATTRIB,
+    )?;
+    Ok(events)
+}
+
+/// A file of the test's own beside the engine's state, for binds and contexts.
+pub fn write_file(path: &Path, text: &str) {
+    use std::io::Write as _;
+    File::create(path)
+        .and_then(|mut file| file.write_all(text.as_bytes()))
+        .unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+}

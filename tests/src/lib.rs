@@ -1,0 +1,18 @@
+//! The harness of the end-to-end tests: private engines, fixtures, clients and
+//! the test machine.
+//!
+//! It drives the real binary from outside and knows nothing of its crates.
+
+pub mod client;
+pub mod engine;
+pub mod fixture;
+pub mod http;
+pub mod leftovers;
+pub mod process;
+pub mod vm;
+pub mod workspace;
+
+/// Says on the test's output why a case is not run here.
+pub fn skip(reason: &str) {
+    eprintln!("skipped: {reason}");
+}

@@ -1,0 +1,151 @@
+//! A data root on a small disk that is full: clear errors, an engine that
+//! lives, and room again when things are removed.
+
+use conex_tests::client::Client;
+use conex_tests::engine::Engine;
+use conex_tests::fixture::{self, Fixture};
+use conex_tests::skip;
+
+/// Mebibytes, too few for a Debian root and enough for a busybox.
+const DISK_MIB: u64 = 48;
+
+fn on_a_small_disk(case: impl FnOnce(&mut Engine)) {
+    let Some(mut engine) = Engine::start_on_disk(DISK_MIB) else {
+        return;
+    };
+    let tar = match fixture::make(Fixture::Busybox) {
+        Ok(tar) => tar,
+        Err(reason) => return skip(&reason),
+    };
+    engine
+        .cli(Client::Conex)
+        .ok(&["import", &tar.to_string_lossy(), "busybox"]);
+    case(&mut engine);
+}
+
+#[test]
+fn an_import_that_does_not_fit_leaves_the_room_it_took() {
+    on_a_small_disk(|engine| {
+        let tar = match fixture::make(Fixture::Debian) {
+            Ok(tar) => tar,
+            Err(reason) => return skip(&reason),
+        };
+        let layers = engine.layer_directories();
+        let free = engine.free_bytes();
+        let cli = engine.cli(Client::Conex);
+        let complaint = cli.fails(1, &["import", &tar.to_string_lossy(), "debian"]);
+        assert!(
+            complaint.to_lowercase().contains("no space left on device"),
+            "{complaint}"
+        );
+        assert_eq!(engine.layer_directories(), layers);
+        let lost = free.saturating_sub(engine.free_bytes());
+        assert!(lost < 2 << 20, "{lost} bytes are lost");
+        assert_eq!(
+            cli.ok(&[
+                "run",
+                "--rm",
+                "--network",
+                "none",
+                "busybox",
+                "echo",
+                "alive"
+            ]),
+            "alive"
+        );
+        assert_eq!(
+            cli.ok(&["images", "--format", "{{.Repository}}"]),
+            "busybox"
+        );
+    });
+}
+
+#[test]
+fn a_container_that_fills_the_disk_harms_only_itself() {
+    on_a_small_disk(|engine| {
+        let cli = engine.cli(Client::Conex);
+        cli.ok(&[
+            "run",
+            "-d",
+            "--name",
+            "bystander",
+            "--network",
+            "none",
+            "busybox",
+            "sleep",
+            "1000",
+        ]);
+        let output = cli.run(&[
+            "run",
+            "--name",
+            "greedy",
+            "--network",
+            "none",
+            "busybox",
+            "sh",
+            "-c",
+            "dd if=/dev/zero of=/full bs=1M; echo after",
+        ]);
+        assert!(
+            output.stderr.contains("No space left on device"),
+            "{output}"
+        );
+        assert_eq!(output.stdout, "after\n");
+
+        // What is asked of a full engine is answered, well or with a reason.
+        assert_eq!(cli.inspect("bystander", "{{.State.Running}}"), "true");
+        cli.run(&["run", "--rm", "--network", "none", "busybox", "true"]);
+        cli.ok(&["rm", "greedy"]);
+        assert_eq!(
+            cli.ok(&[
+                "run",
+                "--rm",
+                "--network",
+                "none",
+                "busybox",
+                "echo",
+                "room"
+            ]),
+            "room"
+        );
+        cli.ok(&["rm", "-f", "bystander"]);
+        assert_eq!(engine.container_count(), 0);
+    });
+}
+
+#[test]
+fn a_log_that_finds_no_room_does_not_stop_its_container() {
+    on_a_small_disk(|engine| {
+        let cli = engine.cli(Client::Conex);
+        cli.ok(&[
+            "run",
+            "-d",
+            "--name",
+            "filler",
+            "--network",
+            "none",
+            "busybox",
+            "sh",
+            "-c",
+            "dd if=/dev/zero of=/full bs=1M 2>/dev/null; sleep 1000",
+        ]);
+        let script = "head -c 500000 /dev/zero | tr '\\0' '\\n'; exit 3";
+        cli.ok(&[
+            "run",
+            "-d",
+            "--name",
+            "talker",
+            "--network",
+            "none",
+            "busybox",
+            "sh",
+            "-c",
+            script,
+        ]);
+        assert_eq!(cli.ok(&["wait", "talker"]), "3");
+        cli.ok(&["rm", "-f", "filler"]);
+        cli.ok(&["logs", "-n", "1", "talker"]);
+        cli.ok(&["rm", "talker"]);
+        assert_eq!(engine.container_count(), 0);
+    });
+}

@@ -1,0 +1,18 @@
+//! End to end: the real binary under the real clients, each case on an engine
+//! of its own. Cases written once run under `conex` and under `docker`.
+//!
+//! One program on purpose: every test program is another link.
+
+mod bad_input;
+mod crowd;
+mod daemon;
+mod full_disk;
+mod hostile_tar;
+mod isolation;
+mod lifecycle;
+mod limits;
+mod return_of_daemon;
+mod roots;
+mod run;
+mod streams;
+mod wire;
