@@ -184,9 +184,7 @@ impl Engine {
             // A daemon that dies makes no event here: look again from time to time.
             let step = left.min(Duration::from_millis(500));
             if process::readable_within(events, step).expect("a watch can be polled") {
-                let mut room = [const { std::mem::MaybeUninit::uninit() }; 4096];
-                let mut reader = inotify::Reader::new(events, &mut room);
-                while reader.next().is_ok() {}
+                drain(events);
             }
         }
         let ping = self.api("GET", "/_ping", None);
@@ -292,18 +290,35 @@ impl Engine {
         list.json().as_array().map_or(0, Vec::len)
     }
 
-    /// The directories of the layer store: one a layer and one a container, or two.
+    /// The directories of the layer store: a layer's, a container's and, from the
+    /// first container of an image on, the image's `-init`.
     pub fn layer_directories(&self) -> Vec<String> {
         let mut names: Vec<String> = fs::read_dir(self.data_root().join("overlay2"))
             .map(|entries| {
                 entries
                     .filter_map(Result::ok)
                     .map(|e| e.file_name().to_string_lossy().into_owned())
+                    // The driver's own, made once.
+                    .filter(|name| !name.starts_with('.'))
                     .collect()
             })
             .unwrap_or_default();
         names.sort();
         names
+    }
+
+    /// Waits until the engine has deleted what it removed: it answers first and
+    /// empties directories behind the answer.
+    pub fn settle(&self) {
+        let tmp = self.data_root().join("tmp");
+        let events = watch(&tmp).expect("the engine has a directory for this");
+        let deadline = Instant::now() + START_LIMIT;
+        while fs::read_dir(&tmp).is_ok_and(|mut entries| entries.next().is_some()) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let heard = process::readable_within(&events, left).expect("a watch can be polled");
+            assert!(heard, "{} does not empty", tmp.display());
+            drain(&events);
+        }
     }
 
     fn remove_containers(&self) -> io::Result<()> {
@@ -350,12 +365,22 @@ impl Drop for Engine {
     }
 }
 
+/// Forgets the events that woke a waiter: it looks for itself.
+fn drain(events: &rustix::fd::OwnedFd) {
+    let mut room = [const { std::mem::MaybeUninit::uninit() }; 4096];
+    let mut reader = inotify::Reader::new(events, &mut room);
+    while reader.next().is_ok() {}
+}
+
 fn watch(dir: &Path) -> io::Result<rustix::fd::OwnedFd> {
     let events = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
     inotify::add_watch(
         &events,
         dir,
-        inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO | inotify::WatchFlags::ATTRIB,
+        inotify::WatchFlags::CREATE
+            | inotify::WatchFlags::MOVED_TO
+            | inotify::WatchFlags::ATTRIB
+            | inotify::WatchFlags::DELETE,
     )?;
     Ok(events)
 }

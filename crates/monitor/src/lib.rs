@@ -35,9 +35,15 @@ use std::os::fd::OwnedFd;
 pub fn run(link: OwnedFd) -> Result<(), LinkError> {
     start::prepare_process();
     let link = Link::new(link);
-    let (request, fds) = link.receive_start()?;
+    let (mut request, fds) = link.receive_start()?;
     match start::start(&request, fds) {
-        Ok(started) => supervise::run(&request, started, link),
+        Ok(started) => {
+            // From here on the monitor only watches: what the start needed
+            // would be carried along for the container's whole life.
+            request.spec = conex_spec::runtime::Spec::default();
+            conex_sys::memory::trim();
+            supervise::run(&request, started, link)
+        }
         Err(failure) => {
             // The daemon may be gone: then nobody waits for this answer.
             let _unheard = link.send(&protocol::Event::Failed(failure), &[]).is_err();

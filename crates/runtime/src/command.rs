@@ -17,6 +17,7 @@ mod exec;
 mod features;
 mod flag;
 mod foreground;
+mod home;
 mod kill;
 mod list;
 mod log;
@@ -115,11 +116,18 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
 
 fn dispatch(args: &[OsString], log: &mut Log) -> Result<ExitCode, Error> {
     let given = Given::parse(&GLOBAL_FLAGS, args)?;
-    *log = Log::open(given.path("log")?, given.text("log-format")?, given.on("debug")?)?;
+    *log = Log::open(
+        given.path("log")?,
+        given.text("log-format")?,
+        given.on("debug")?,
+    )?;
     if given.on("version")? {
         return Ok(print(&version()));
     }
-    let Some((verb, args)) = given.words.split_first().filter(|_| !matches!(given.on("help"), Ok(true)))
+    let Some((verb, args)) = given
+        .words
+        .split_first()
+        .filter(|_| !matches!(given.on("help"), Ok(true)))
     else {
         return Ok(print(&help()));
     };
@@ -128,15 +136,26 @@ fn dispatch(args: &[OsString], log: &mut Log) -> Result<ExitCode, Error> {
         .into_iter()
         .find(|v| v.name == name)
         .ok_or_else(|| Error::usage(format!("no such command: {name:?}")))?;
-    if args.first().is_some_and(|arg| arg == "--help" || arg == "-h") {
-        return Ok(print(&format!("usage: conex runtime {name} {}\n  {}\n", verb.usage, verb.about)));
+    if args
+        .first()
+        .is_some_and(|arg| arg == "--help" || arg == "-h")
+    {
+        return Ok(print(&format!(
+            "usage: conex runtime {name} {}\n  {}\n",
+            verb.usage, verb.about
+        )));
     }
-    let systemd = given.text("cgroup-manager")?.is_some_and(|m| m == "systemd");
+    let systemd = given
+        .text("cgroup-manager")?
+        .is_some_and(|m| m == "systemd");
     if systemd || given.on("systemd-cgroup")? {
         log.warn("cgroups are made directly, not by systemd");
     }
     let root = given.path("root")?.unwrap_or_else(|| DEFAULT_ROOT.into());
-    let globals = Globals { root, log: log.clone() };
+    let globals = Globals {
+        root,
+        log: log.clone(),
+    };
     (verb.run)(&globals, &Given::parse(verb.flags, args)?)
 }
 
@@ -153,7 +172,10 @@ fn help() -> String {
         "usage: conex runtime [--root DIR] [--log FILE] [--log-format text|json] [--debug] COMMAND\n\n",
     );
     for verb in VERBS {
-        out.push_str(&format!("  {:<9} {:<45} {}\n", verb.name, verb.usage, verb.about));
+        out.push_str(&format!(
+            "  {:<9} {:<45} {}\n",
+            verb.name, verb.usage, verb.about
+        ));
     }
     out
 }

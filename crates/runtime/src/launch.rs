@@ -143,8 +143,17 @@ impl Launch<'_> {
         }
         plan.push(Step::NewSession);
         namespaces.push_cgroup_namespace(&mut plan);
-        plan.push(Step::Propagation(libc::MS_REC as u32 | libc::MS_SLAVE as u32));
-        mounts::push_root(spec, self.root, self.cgroup, own_users, &mut plan, &mut warnings)?;
+        plan.push(Step::Propagation(
+            libc::MS_REC as u32 | libc::MS_SLAVE as u32,
+        ));
+        mounts::push_root(
+            spec,
+            self.root,
+            self.cgroup,
+            own_users,
+            &mut plan,
+            &mut warnings,
+        )?;
         devices::push(spec, own_users, &mut plan)?;
         plan.push(Step::KeepNull);
         push_names(spec, &namespaces, &mut plan)?;
@@ -157,10 +166,14 @@ impl Launch<'_> {
             plan.push(Step::Mask(c_path(path)?));
         }
         let mut root_socket = None;
-        if hooks.is_some_and(CreateHooks::late) {
+        if let Some(hooks) = hooks.filter(|hooks| hooks.late()) {
             let pair = conex_sys::socket::pair(SocketType::SEQPACKET);
             let (ours, theirs) = pair.map_err(LaunchError::hook_socket)?;
-            plan.push(Step::SendRoot(theirs));
+            let copies = hooks.hooks.create_container.len();
+            plan.push(Step::SendRoot {
+                socket: theirs,
+                copies,
+            });
             plan.push(Step::AwaitParent);
             root_socket = Some(ours);
         }
@@ -186,14 +199,22 @@ impl Launch<'_> {
                 launched.expect_waiting()?;
                 let linux = linux.into_iter();
                 for linux in linux {
-                    namespaces::map_users(&linux.uid_mappings, &linux.gid_mappings, &launched.spawned)?;
+                    namespaces::map_users(
+                        &linux.uid_mappings,
+                        &linux.gid_mappings,
+                        &launched.spawned,
+                    )?;
                 }
                 if let Some(score) = oom_score {
                     write_oom_score(launched.pid(), score)?;
                 }
             }
             let Some(hooks) = hooks else {
-                return if namespaces.new_user { Ok(launched.spawned.release()?) } else { Ok(()) };
+                return if namespaces.new_user {
+                    Ok(launched.spawned.release()?)
+                } else {
+                    Ok(())
+                };
             };
             if hooks.early() && !namespaces.new_user {
                 launched.expect_waiting()?;
@@ -243,7 +264,9 @@ pub fn start_failure(
     preserve_fds: u32,
     failure: Failure,
 ) -> LaunchError {
-    let Some(process) = &spec.process else { return LaunchError::NoProcess };
+    let Some(process) = &spec.process else {
+        return LaunchError::NoProcess;
+    };
     let mut tail = Plan::new();
     if let Err(error) = push_after_start(spec, process, preserve_fds, &mut tail) {
         return error;
@@ -251,7 +274,11 @@ pub fn start_failure(
     let step = (failure.step + tail.steps().len())
         .checked_sub(steps)
         .and_then(|index| tail.steps().get(index));
-    LaunchError::from_failure(step, failure, process.args.first().map_or("", String::as_str))
+    LaunchError::from_failure(
+        step,
+        failure,
+        process.args.first().map_or("", String::as_str),
+    )
 }
 
 /// The hooks between clone and `created`, and what they are told.
@@ -267,7 +294,9 @@ impl<'a> CreateHooks<'a> {
             (None, _) => Ok(None),
             (Some(hooks), _) if hooks.is_empty() => Ok(None),
             (Some(hooks), Some(state)) => Ok(Some(CreateHooks { hooks, state })),
-            (Some(_), None) => Err(LaunchError::Unsupported("hooks are not supported here".into())),
+            (Some(_), None) => Err(LaunchError::Unsupported(
+                "hooks are not supported here".into(),
+            )),
         }
     }
 
@@ -280,7 +309,11 @@ impl<'a> CreateHooks<'a> {
     }
 
     fn state(self, launched: &Launched) -> State {
-        State { pid: Some(launched.pid()), status: Status::Creating, ..self.state.clone() }
+        State {
+            pid: Some(launched.pid()),
+            status: Status::Creating,
+            ..self.state.clone()
+        }
     }
 
     fn run_early(self, launched: &Launched) -> Result<(), LaunchError> {
@@ -293,16 +326,31 @@ impl<'a> CreateHooks<'a> {
         hook::run("createRuntime", &self.hooks.create_runtime, &state, &host)
     }
 
-    fn run_late(self, launched: &Launched, socket: OwnedFd, spec: &Spec) -> Result<(), LaunchError> {
-        let (_, mut trees) = conex_sys::socket::receive(socket.as_fd(), &mut [0; 1])
-            .map_err(LaunchError::hook_socket)?;
-        let tree = trees.pop().ok_or(LaunchError::Vanished)?;
+    fn run_late(
+        self,
+        launched: &Launched,
+        socket: OwnedFd,
+        spec: &Spec,
+    ) -> Result<(), LaunchError> {
+        let mut trees = Vec::new();
+        for _ in &self.hooks.create_container {
+            let received = conex_sys::socket::receive(socket.as_fd(), &mut [0; 1]);
+            trees.append(&mut received.map_err(LaunchError::hook_socket)?.1);
+        }
         let place = hook::Place::WithRoot {
-            container: exec::Target { pid: launched.pid(), pidfd: launched.pidfd() },
-            tree,
-            at: spec.root.as_ref().map(|r| r.path.as_path()).unwrap_or(Path::new("/")),
+            container: exec::Target {
+                pid: launched.pid(),
+                pidfd: launched.pidfd(),
+            },
+            trees: trees.into(),
+            at: spec.root.as_ref().map_or(Path::new("/"), |root| &root.path),
         };
-        hook::run("createContainer", &self.hooks.create_container, &self.state(launched), &place)
+        hook::run(
+            "createContainer",
+            &self.hooks.create_container,
+            &self.state(launched),
+            &place,
+        )
     }
 }
 
@@ -334,7 +382,12 @@ fn discard(spawned: Spawned) {
 impl Launched {
     fn new(spawned: Spawned, plan: Plan, process: &Process, warnings: Vec<String>) -> Launched {
         let name = process.args.first().cloned().unwrap_or_default();
-        Launched { spawned, plan, name, warnings }
+        Launched {
+            spawned,
+            plan,
+            name,
+            warnings,
+        }
     }
 
     /// Process id in the caller's pid namespace.
@@ -369,8 +422,10 @@ impl Launched {
     /// Waits for the end of the process and reaps it: its exit code, or 128 +
     /// the signal that killed it.
     pub fn wait(&self) -> Result<i32, LaunchError> {
-        conex_sys::child::wait(self.pidfd())
-            .map_err(|source| LaunchError::Step { step: "wait for the process".into(), source })
+        conex_sys::child::wait(self.pidfd()).map_err(|source| LaunchError::Step {
+            step: "wait for the process".into(),
+            source,
+        })
     }
 
     /// Waits for a [`Step::AwaitParent`].
@@ -386,9 +441,11 @@ impl Launched {
             Outcome::Running | Outcome::Created => Ok(()),
             // Every release has been given.
             Outcome::Waiting | Outcome::Vanished => Err(LaunchError::Vanished),
-            Outcome::Failed(failure) => {
-                Err(LaunchError::from_failure(self.plan.failed_step(&failure), failure, &self.name))
-            }
+            Outcome::Failed(failure) => Err(LaunchError::from_failure(
+                self.plan.failed_step(&failure),
+                failure,
+                &self.name,
+            )),
         }
     }
 }
@@ -416,7 +473,11 @@ fn push_names(
 pub(crate) fn push_stdio(stdio: Stdio, process: &Process, mount_console: bool, plan: &mut Plan) {
     match stdio {
         Stdio::Inherit => {}
-        Stdio::Streams { stdin, stdout, stderr } => {
+        Stdio::Streams {
+            stdin,
+            stdout,
+            stderr,
+        } => {
             for (at, fd) in [stdin, stdout, stderr].into_iter().enumerate() {
                 plan.push(Step::Stdio(fd, at as i32));
             }
@@ -426,7 +487,11 @@ pub(crate) fn push_stdio(stdio: Stdio, process: &Process, mount_console: bool, p
                 let cells = |n: u32| u16::try_from(n).unwrap_or(u16::MAX);
                 (cells(s.height), cells(s.width))
             });
-            plan.push(Step::Console { socket, size, mount: mount_console });
+            plan.push(Step::Console {
+                socket,
+                size,
+                mount: mount_console,
+            });
         }
     }
 }
@@ -438,7 +503,11 @@ pub(crate) fn candidates(process: &Process) -> Result<ExecCandidates, LaunchErro
     let paths = if name.contains('/') || name.is_empty() {
         vec![c_string(name)?]
     } else {
-        let path = process.env.iter().rev().find_map(|e| e.strip_prefix("PATH="));
+        let path = process
+            .env
+            .iter()
+            .rev()
+            .find_map(|e| e.strip_prefix("PATH="));
         let mut paths = Vec::new();
         for dir in path.unwrap_or(DEFAULT_PATH).split(':') {
             let dir = if dir.is_empty() { "." } else { dir };
@@ -452,7 +521,11 @@ pub(crate) fn candidates(process: &Process) -> Result<ExecCandidates, LaunchErro
         paths
     };
     let strings = |list: &[String]| list.iter().map(|s| c_string(s)).collect::<Result<_, _>>();
-    Ok(ExecCandidates { paths, args: strings(&process.args)?, env: strings(&process.env)? })
+    Ok(ExecCandidates {
+        paths,
+        args: strings(&process.args)?,
+        env: strings(&process.env)?,
+    })
 }
 
 pub(crate) fn c_string(text: &str) -> Result<CString, LaunchError> {

@@ -34,7 +34,6 @@ const CHANGES: &[Row] = &[
     (Shape::ContainerInspect, v(48), |it| {
         drop_members(it, &["ImageManifestDescriptor"])
     }),
-    (Shape::ContainerInspect, v(52), default_network),
     (Shape::ImageSummary, v(44), |it| {
         copy_member(it, "Size", "VirtualSize")
     }),
@@ -139,6 +138,16 @@ pub(crate) fn image_inspect_for(version: ApiVersion, it: &image::Inspect) -> Val
     value
 }
 
+/// The addresses in the default bridge are told once more beside the networks, as below 1.52 but in every
+/// version: templates of a decade say `.NetworkSettings.IPAddress` (docs/compat.md).
+pub(crate) fn container_inspect_for(version: ApiVersion, it: &container::Inspect) -> Value {
+    let mut value = object_for(version, Shape::ContainerInspect, it);
+    if let Value::Object(members) = &mut value {
+        default_network(members);
+    }
+    value
+}
+
 /// A list of containers as a client of that version expects it.
 pub(crate) fn summaries_for(version: ApiVersion, list: &mut [container::Summary]) {
     for (_, change) in SUMMARY_CHANGES.iter().filter(|(below, _)| version < *below) {
@@ -177,29 +186,26 @@ fn object<'a>(it: &'a mut Map<String, Value>, name: &str) -> &'a mut Map<String,
     value.as_object_mut().expect("it was just made an object")
 }
 
-/// The endpoint in the default bridge was told once more, beside the networks.
+/// Empty for a container that is on other networks alone.
 fn default_network(it: &mut Map<String, Value>) {
     let settings = object(it, "NetworkSettings");
-    let Some(bridge) = settings
+    let bridge = settings
         .get("Networks")
         .and_then(|networks| networks.get("bridge"))
-    else {
+        .and_then(Value::as_object)
+        .cloned()
+        .unwrap_or_default();
+    let members = json!({
+        "EndpointID": "", "Gateway": "", "GlobalIPv6Address": "", "GlobalIPv6PrefixLen": 0,
+        "IPAddress": "", "IPPrefixLen": 0, "IPv6Gateway": "", "MacAddress": ""
+    });
+    let Value::Object(members) = members else {
         return;
     };
-    let members: Map<String, Value> = [
-        "EndpointID",
-        "Gateway",
-        "GlobalIPv6Address",
-        "GlobalIPv6PrefixLen",
-        "IPAddress",
-        "IPPrefixLen",
-        "IPv6Gateway",
-        "MacAddress",
-    ]
-    .into_iter()
-    .filter_map(|name| Some((name.to_owned(), bridge.get(name)?.clone())))
-    .collect();
-    add_members(settings, Value::Object(members));
+    for (name, unset) in members {
+        let value = bridge.get(&name).cloned().unwrap_or(unset);
+        settings.insert(name, value);
+    }
 }
 
 /// Events of containers and images were told once more, in three members.
@@ -233,7 +239,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use conex_api::container::{EndpointSettings, NetworkSettings};
-    use conex_api::{event, system};
+    use conex_api::{event, system, version};
 
     #[test]
     fn no_row_is_newer_than_the_latest_change() {
@@ -249,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn the_default_bridge_is_told_beside_the_networks_below_1_52() {
+    fn the_default_bridge_is_told_beside_the_networks() {
         let endpoint = EndpointSettings {
             ip_address: "172.17.0.2".into(),
             ..EndpointSettings::default()
@@ -262,15 +268,16 @@ mod tests {
             ..container::Inspect::default()
         };
         let settings = |version, it: &container::Inspect| {
-            object_for(version, Shape::ContainerInspect, it)["NetworkSettings"].clone()
+            container_inspect_for(version, it)["NetworkSettings"].clone()
         };
-        let old = settings(v(51), &it);
-        assert_eq!(old["IPAddress"], json!("172.17.0.2"));
-        assert_eq!(old["IPPrefixLen"], json!(0));
-        assert_eq!(old.as_object().unwrap().len(), 4 + 8);
-        assert_eq!(settings(v(52), &it).get("IPAddress"), None);
+        for version in [v(24), v(51), version::MAX] {
+            let shown = settings(version, &it);
+            assert_eq!(shown["IPAddress"], json!("172.17.0.2"));
+            assert_eq!(shown["IPPrefixLen"], json!(0));
+            assert_eq!(shown.as_object().unwrap().len(), 4 + 8);
+        }
         it.network_settings.networks = [("gnet".to_owned(), endpoint)].into();
-        assert_eq!(settings(v(51), &it).get("IPAddress"), None);
+        assert_eq!(settings(v(51), &it)["IPAddress"], json!(""));
     }
 
     #[test]

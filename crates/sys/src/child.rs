@@ -23,4 +23,6 @@ mod spawn;
 mod step;
 
 pub use spawn::{Outcome, SpawnError, Spawned, read_outcome, wait};
-pub use step::{CapabilityMasks, ExecCandidates, Failure, PREPARED, Plan, Reason, SchedulerAttributes, Step};
+pub use step::{
+    CapabilityMasks, ExecCandidates, Failure, PREPARED, Plan, Reason, SchedulerAttributes, Step,
+};

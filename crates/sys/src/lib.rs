@@ -6,6 +6,7 @@
 pub mod bpf;
 pub mod child;
 pub mod memfd;
+pub mod memory;
 pub mod mount;
 pub mod process;
 pub mod seccomp;

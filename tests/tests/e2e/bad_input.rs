@@ -4,6 +4,13 @@
 use conex_tests::client::Cli;
 use conex_tests::under_both_clients;
 
+/// The layer store once the image has been run: what only the first run makes
+/// is there.
+fn settled_layers(cli: &Cli<'_>) -> Vec<String> {
+    cli.ok(&["run", "--rm", "--network", "none", "busybox", "true"]);
+    cli.engine.layer_directories()
+}
+
 /// Nothing was made by what just failed, and the engine still works.
 fn nothing_is_left(cli: &Cli<'_>, layers: &[String]) {
     assert_eq!(cli.engine.container_count(), 0);
@@ -35,7 +42,7 @@ under_both_clients! {
 }
 
 fn an_unknown_image_is_an_error_of_the_engine(cli: &Cli<'_>) {
-    let layers = cli.engine.layer_directories();
+    let layers = settled_layers(cli);
     let complaint = cli.fails(125, &["run", "--rm", "--pull", "never", "nosuch", "true"]);
     assert!(
         complaint.contains("No such image: nosuch:latest"),
@@ -73,7 +80,7 @@ fn a_malformed_reference_is_named_so(cli: &Cli<'_>) {
 }
 
 fn a_command_that_is_not_there_gives_127(cli: &Cli<'_>) {
-    let layers = cli.engine.layer_directories();
+    let layers = settled_layers(cli);
     let complaint = cli.fails(
         127,
         &[
@@ -108,7 +115,7 @@ fn a_command_that_is_not_there_gives_127(cli: &Cli<'_>) {
 }
 
 fn a_command_that_cannot_be_executed_gives_126(cli: &Cli<'_>) {
-    let layers = cli.engine.layer_directories();
+    let layers = settled_layers(cli);
     let complaint = cli.fails(
         126,
         &["run", "--rm", "--network", "none", "busybox", "/etc/passwd"],
@@ -183,7 +190,7 @@ fn a_name_is_taken_once(cli: &Cli<'_>) {
 }
 
 fn an_unknown_user_or_directory_does_not_start(cli: &Cli<'_>) {
-    let layers = cli.engine.layer_directories();
+    let layers = settled_layers(cli);
     let complaint = cli.run(&[
         "run",
         "--rm",

@@ -39,6 +39,7 @@ fn an_import_that_does_not_fit_leaves_the_room_it_took() {
             "{complaint}"
         );
         assert_eq!(engine.layer_directories(), layers);
+        engine.settle();
         let lost = free.saturating_sub(engine.free_bytes());
         assert!(lost < 2 << 20, "{lost} bytes are lost");
         assert_eq!(
@@ -117,19 +118,7 @@ fn a_container_that_fills_the_disk_harms_only_itself() {
 fn a_log_that_finds_no_room_does_not_stop_its_container() {
     on_a_small_disk(|engine| {
         let cli = engine.cli(Client::Conex);
-        cli.ok(&[
-            "run",
-            "-d",
-            "--name",
-            "filler",
-            "--network",
-            "none",
-            "busybox",
-            "sh",
-            "-c",
-            "dd if=/dev/zero of=/full bs=1M 2>/dev/null; sleep 1000",
-        ]);
-        let script = "head -c 500000 /dev/zero | tr '\\0' '\\n'; exit 3";
+        let script = "dd if=/dev/zero of=/full bs=1M 2>/dev/null; echo start; head -c 500000 /dev/zero | tr '\\0' '\\n'; exit 3";
         cli.ok(&[
             "run",
             "-d",
@@ -143,9 +132,67 @@ fn a_log_that_finds_no_room_does_not_stop_its_container() {
             script,
         ]);
         assert_eq!(cli.ok(&["wait", "talker"]), "3");
-        cli.ok(&["rm", "-f", "filler"]);
         cli.ok(&["logs", "-n", "1", "talker"]);
         cli.ok(&["rm", "talker"]);
+        assert_eq!(engine.container_count(), 0);
+    });
+}
+
+#[test]
+fn a_full_engine_lets_go_of_what_filled_it() {
+    on_a_small_disk(|engine| {
+        let cli = engine.cli(Client::Conex);
+        let signals = engine.root().join("signals");
+        std::fs::create_dir(&signals).expect("a fresh directory");
+        let fifo = signals.join("full");
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &fifo,
+            rustix::fs::FileType::Fifo,
+            0o600.into(),
+            0,
+        )
+        .expect("a fifo can be made");
+        // Block by block at the end, so that not even a record finds room.
+        let script = "dd if=/dev/zero of=/a bs=1M; dd if=/dev/zero of=/b bs=512; echo full >/signals/full; sleep 1000";
+        let volume = format!("{}:/signals", signals.display());
+        cli.ok(&[
+            "run",
+            "-d",
+            "--name",
+            "filler",
+            "-v",
+            &volume,
+            "--network",
+            "none",
+            "busybox",
+            "sh",
+            "-c",
+            script,
+        ]);
+        assert_eq!(
+            std::fs::read_to_string(&fifo).ok().as_deref(),
+            Some("full\n")
+        );
+        let complaint = cli.fails(125, &["run", "--network", "none", "busybox", "true"]);
+        assert!(
+            complaint.to_lowercase().contains("no space left")
+                || complaint.contains("disk is full"),
+            "{complaint}"
+        );
+        cli.ok(&["rm", "-f", "filler"]);
+        assert_eq!(
+            cli.ok(&[
+                "run",
+                "--rm",
+                "--network",
+                "none",
+                "busybox",
+                "echo",
+                "room"
+            ]),
+            "room"
+        );
         assert_eq!(engine.container_count(), 0);
     });
 }

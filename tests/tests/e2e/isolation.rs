@@ -62,7 +62,7 @@ fn a_default_container_cannot_write_kernel_settings(cli: &Cli<'_>) {
     }
     let (code, said) = inside(
         cli,
-        "head -c 1 /proc/kcore | wc -c; ls /sys/firmware | wc -l",
+        "cat /proc/kcore /proc/keys /proc/interrupts /proc/timer_list 2>/dev/null | wc -c; ls /sys/firmware | wc -l",
     );
     assert_eq!((code, said.as_str()), (Some(0), "0\n0\n"));
 }

@@ -175,7 +175,7 @@ fn running_containers_can_be_used_after_the_daemons_return() {
         "busybox",
         "sh",
         "-c",
-        "while read x; do echo got $x; done; exit 6",
+        "while read x; do echo got $x; [ $x != bye ] || exit 6; done",
     ]);
     cli.ok(&[
         "run",
@@ -207,10 +207,10 @@ fn running_containers_can_be_used_after_the_daemons_return() {
         format!("running {pid}")
     );
     assert_eq!(cli.inspect("never", "{{.State.Status}}"), "created");
-    let attached = cli.run_with_input(&["attach", "old"], b"hello\n");
+    let attached = cli.run_with_input(&["attach", "old"], b"hello\nbye\n");
     assert_eq!(
         (attached.code, attached.stdout.as_str()),
-        (Some(6), "got hello\n"),
+        (Some(6), "got hello\ngot bye\n"),
         "{attached}"
     );
     cli.ok(&["stop", "-t", "0", "victim"]);

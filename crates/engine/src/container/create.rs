@@ -27,20 +27,17 @@ impl Engine {
         let engine = Arc::clone(&self.inner);
         let name = name.filter(|n| !n.is_empty());
         let id = crate::id::generate();
-        let taken = match &name {
-            Some(name) => name::check(name)?.to_owned(),
-            None => String::new(),
-        };
         let CreateRequest { mut config, mut host_config, networking_config } = body;
         if config.image.is_empty() {
             return Err(Error::invalid("no image was specified"));
         }
         let image = engine.image_for_container(&config.image, platform.as_deref()).await?;
         merge::merge(&mut config, image.config.config.as_ref())?;
-        let (path, args) = merge::command(&config)?;
         let warnings = validate::normalise(&engine.config, &mut config, &mut host_config, &id)?;
+        let (path, args) = merge::command(&config)?;
+        let wanted = name.as_deref().map(name::check).transpose()?.unwrap_or_default();
 
-        let reserved = Reserved::take(&engine, taken, &id)?;
+        let reserved = Reserved::take(&engine, wanted.to_owned(), &id)?;
         let donors = {
             let engine = Arc::clone(&engine);
             move |word: &str| engine.find(word).map(|c| c.record.mounts.clone())

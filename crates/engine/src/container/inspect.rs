@@ -18,10 +18,12 @@ impl Engine {
         let container = self.inner.find(name)?;
         let record = &container.record;
         let state = container.state();
+        // The files are made by the first start, even by one that fails.
+        let was_started = state.started_ns != 0 || !state.error.is_empty();
+        let log = record.log_path.as_ref().filter(|_| was_started);
         let file = |name: &str| {
-            // The files are made by the first start.
             let path = container.dir.join(name);
-            if state.started_ns == 0 { String::new() } else { path.display().to_string() }
+            if was_started { path.display().to_string() } else { String::new() }
         };
         let (size_rw, size_root_fs) = match size {
             true => self.inner.sizes(record).map(|(rw, root)| (Some(rw), Some(root)))?,
@@ -37,7 +39,7 @@ impl Engine {
             resolv_conf_path: file("resolv.conf"),
             hostname_path: file("hostname"),
             hosts_path: file("hosts"),
-            log_path: record.log_path.as_ref().map(|p| p.display().to_string()).unwrap_or_default(),
+            log_path: log.map(|p| p.display().to_string()).unwrap_or_default(),
             name: format!("/{}", container.name()),
             restart_count: state.restart_count.into(),
             driver: record.driver.clone(),

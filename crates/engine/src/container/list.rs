@@ -57,7 +57,6 @@ impl Engine {
         size: bool,
     ) -> Result<Summary, Error> {
         let record = &container.record;
-        let command = std::iter::once(&record.path).chain(&record.args);
         let (size_rw, size_root_fs) = match size {
             true => self.inner.sizes(record).map(|(rw, root)| (Some(rw), Some(root)))?,
             false => (None, None),
@@ -68,7 +67,7 @@ impl Engine {
             names: vec![format!("/{}", container.name())],
             image: self.inner.images.shown_name(&record.config.image, &record.image_id),
             image_id: record.image_id.clone(),
-            command: command.map(String::as_str).collect::<Vec<_>>().join(" "),
+            command: command_line(&record.path, &record.args),
             created: record.created_ns / 1_000_000_000,
             ports: ports(container),
             size_rw,
@@ -85,6 +84,21 @@ impl Engine {
             ..Summary::default()
         })
     }
+}
+
+/// The COMMAND column: arguments with a space stand in quotes, which makes no
+/// shell's syntax of them (moby daemon/container/view.go).
+fn command_line(path: &str, args: &[String]) -> String {
+    let mut line = path.to_owned();
+    for arg in args {
+        line.push(' ');
+        if arg.contains(' ') {
+            line.extend(["'", arg, "'"]);
+        } else {
+            line.push_str(arg);
+        }
+    }
+    line
 }
 
 /// Ports that are exposed; publishing comes with the default network.
@@ -207,5 +221,17 @@ impl<'a> Test<'a> {
             && one_of("volume", &|v| {
                 record.mounts.iter().any(|m| m.name == v || m.source == v || m.destination == v)
             })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_with_a_space_are_shown_in_quotes() {
+        let args = ["-c".to_owned(), "echo hi; exit 4".to_owned()];
+        assert_eq!(command_line("sh", &args), "sh -c 'echo hi; exit 4'");
+        assert_eq!(command_line("my prog", &[]), "my prog");
     }
 }

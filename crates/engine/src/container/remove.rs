@@ -47,8 +47,8 @@ pub(super) async fn remove(
     let discarded = tokio::task::spawn_blocking(move || {
         let discarded = worker.discard(&removed.record)?;
         if volumes {
-            let names = &removed.record.anonymous_volumes;
-            volume::remove_anonymous(&worker.root.volumes(), names)?;
+            let names = worker.unshared_volumes(&removed.record);
+            volume::remove_anonymous(&worker.root.volumes(), &names)?;
         }
         Ok::<_, Error>(discarded)
     })
@@ -81,6 +81,18 @@ pub(super) async fn remove(
 }
 
 impl Inner {
+    /// Anonymous volumes of a container that no other one mounts
+    /// (`--volumes-from`).
+    fn unshared_volumes(&self, record: &Record) -> Vec<String> {
+        let table = self.table();
+        let shared = |name: &&String| {
+            table.iter().any(|other| {
+                other.id() != record.id && other.record.mounts.iter().any(|m| m.name == **name)
+            })
+        };
+        record.anonymous_volumes.iter().filter(|name| !shared(name)).cloned().collect()
+    }
+
     /// Moves a container's layer and directory out of the way; what is
     /// returned is to be deleted. Blocks for two renames.
     fn discard(&self, record: &Record) -> Result<(Option<Discarded>, Option<PathBuf>), Error> {

@@ -73,12 +73,29 @@ fn launch_blocking(
     mount::prepare(&record.mounts)?;
     let root = engine.mount_root(record, Access::ReadWrite)?;
     let joined = engine.joined_namespaces(record)?;
-    write_files(engine, container, &joined)?;
+    // Who shares a network namespace shares its names too.
+    let namesake = match record.host_config.network_mode.strip_prefix("container:") {
+        Some(word) => Some(engine.find(word)?),
+        None => None,
+    };
+    let mut shared: Record;
+    let (record, files) = match &namesake {
+        Some(other) => {
+            shared = record.clone();
+            shared.config.hostname.clone_from(&other.record.config.hostname);
+            shared.config.domainname.clone_from(&other.record.config.domainname);
+            (&shared, &other.dir)
+        }
+        None => {
+            write_files(container)?;
+            (record, &container.dir)
+        }
+    };
     let host = spec::Host {
         config: &engine.config,
         cgroup_path: engine.cgroup_path(&record.id, &record.host_config.cgroup_parent),
         unified: engine.cgroups.mode() == conex_runtime::cgroup::Mode::Unified,
-        files: &container.dir,
+        files,
         own_oom_score: engine.own_oom_score,
         joined,
     };
@@ -157,11 +174,7 @@ fn log_file(record: &Record) -> Result<Option<LogFile>, Error> {
 
 /// `hosts`, `hostname` and `resolv.conf` of the container, rewritten in place:
 /// they are mounted by inode.
-fn write_files(
-    engine: &Inner,
-    container: &Container,
-    joined: &spec::Joined,
-) -> Result<(), Error> {
+fn write_files(container: &Container) -> Result<(), Error> {
     let record = &container.record;
     let host_network = record.host_config.network_mode == "host";
     let hostname = &record.config.hostname;
@@ -187,7 +200,6 @@ fn write_files(
         false => format!("{hostname}.{domain}\n"),
     };
     let resolv = resolv_conf(&record.host_config);
-    let _ = (engine, joined);
     for (file, text) in [("hosts", hosts), ("hostname", full_name), ("resolv.conf", resolv)] {
         std::fs::write(container.dir.join(file), text)
             .map_err(|e| Error::system(&format!("write the container's {file}"), &e))?;

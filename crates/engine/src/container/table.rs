@@ -42,10 +42,6 @@ impl Table {
         }
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.by_id.len()
-    }
-
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Container>> {
         self.by_id.values()
     }

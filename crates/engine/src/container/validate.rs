@@ -266,6 +266,7 @@ fn set_defaults(
     host: &mut HostConfig,
     id: &str,
 ) -> Result<(), Error> {
+    host.port_bindings.get_or_insert_default();
     let or = |text: &mut String, default: &str| {
         if text.is_empty() {
             default.clone_into(text);

@@ -33,9 +33,31 @@ impl Engine {
                 Ok(state) => (**state).clone(),
                 Err(_) => return Err(Error::no_container(&id)),
             };
-            let error = (!state.error.is_empty())
-                .then(|| WaitExitError { message: state.error.clone() });
-            Ok(WaitResponse { status_code: state.exit_code.into(), error })
+            Ok(response(&state))
         })
+    }
+}
+
+/// A removed container has no error any more: whoever started it heard of it
+/// there, and `run --rm` would tell it twice.
+fn response(state: &State) -> WaitResponse {
+    let error = (!state.removed && !state.error.is_empty())
+        .then(|| WaitExitError { message: state.error.clone() });
+    WaitResponse { status_code: state.exit_code.into(), error }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_failed_start_is_told_until_the_container_is_removed() {
+        let failed =
+            State { exit_code: 127, error: "not found".into(), ..State::default() };
+        let told = response(&failed);
+        assert_eq!((told.status_code, told.error.unwrap().message.as_str()), (127, "not found"));
+        let gone = response(&State { removed: true, ..failed });
+        assert_eq!((gone.status_code, gone.error.is_none()), (127, true));
     }
 }

@@ -209,8 +209,11 @@ impl Inner {
             // The same content was here already; this copy goes.
             self.abandon_layer(provisional);
         }
-        let shown = plan.name.map_or_else(|| image.id.to_string(), |n| n.familiar());
-        self.image_event("import", &image.id.to_string(), &shown);
+        let id = image.id.to_string();
+        if let Some(name) = plan.name {
+            self.image_event("tag", &id, &name.familiar());
+        }
+        self.image_event("import", &id, &id);
         Ok(image)
     }
 

@@ -8,7 +8,9 @@ use conex_api::image::{
     Config, Inspect, ListOptions, Metadata, RootFs as ApiRootFs, Summary,
 };
 
-use super::{Image, familiar};
+use conex_spec::digest::Digest;
+
+use super::{Image, Known, familiar};
 use crate::time::rfc3339;
 use crate::{Engine, Error};
 
@@ -56,12 +58,16 @@ impl Engine {
                 }
             }
             let labels = labels_of(image);
+            let shared_size = match options.shared_size {
+                true => shared_bytes(&known, image),
+                false => -1,
+            };
             let created = created_ns(image);
             if dangling.is_some_and(|d| d != own.is_empty())
                 || before.is_some_and(|t| created >= t)
                 || since.is_some_and(|t| created <= t)
                 || until.is_some_and(|t| created > t)
-                || !filters.label("label", labels.as_ref().unwrap_or(&BTreeMap::new()))
+                || !filters.label("label", &labels)
             {
                 continue;
             }
@@ -69,11 +75,11 @@ impl Engine {
                 containers: -1,
                 created: created / 1_000_000_000,
                 id: id.clone(),
-                labels,
+                labels: Some(labels),
                 parent_id: image.parent.clone().unwrap_or_default(),
                 repo_tags: own.iter().map(|n| familiar(n)).collect(),
                 repo_digests: Vec::new(),
-                shared_size: -1,
+                shared_size,
                 size: image.size_bytes,
                 ..Summary::default()
             }));
@@ -139,9 +145,16 @@ impl Engine {
     }
 }
 
-fn labels_of(image: &Image) -> Option<BTreeMap<String, String>> {
-    let labels = image.config.config.as_ref().map(|c| c.labels.clone()).unwrap_or_default();
-    (!labels.is_empty()).then_some(labels)
+fn labels_of(image: &Image) -> BTreeMap<String, String> {
+    image.config.config.as_ref().map(|c| c.labels.clone()).unwrap_or_default()
+}
+
+/// Bytes of those layers of an image that other images stand on too.
+fn shared_bytes(known: &Known, image: &Image) -> i64 {
+    let has = |other: &Image, chain| other.id != image.id && other.chains.contains(chain);
+    let shared = |chain: &&Digest| known.images.values().any(|other| has(other, chain));
+    let layers = image.chains.iter().filter(shared);
+    layers.filter_map(|chain| known.layers.get(chain.as_str())).map(|l| l.size_bytes).sum()
 }
 
 /// When the image says it was made; 0 when it does not.
@@ -216,7 +229,9 @@ fn glob(pattern: &[u8], name: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
+    use conex_store::records::images::{LayerRecord, LayerState};
 
     #[test]
     fn references_match_by_any_of_their_names() {
@@ -227,6 +242,38 @@ mod tests {
         for pattern in ["busy", "*:latest", "library/*:2", "busybox:1.3[^6]"] {
             assert!(!matches_reference(pattern, full), "{pattern}");
         }
+    }
+
+    #[test]
+    fn only_layers_of_several_images_are_shared() {
+        let sha = |digit: u8| format!("sha256:{}", char::from(digit).to_string().repeat(64));
+        let image = |layers: &[u8], arch: &str| {
+            let layers: Vec<String> = layers.iter().map(|d| sha(*d)).collect();
+            let config = serde_json::json!({
+                "architecture": arch, "os": "linux",
+                "rootfs": {"type": "layers", "diff_ids": layers}
+            });
+            Image::load(config.to_string().as_bytes(), 0, None).unwrap()
+        };
+        let images = [image(b"1", "a"), image(b"12", "a"), image(b"3", "a")];
+        let mut known = Known::default();
+        for image in images {
+            for (chain, size_bytes) in image.chains.iter().zip([10, 5]) {
+                known.layers.insert(chain.to_string(), LayerRecord {
+                    chain_id: chain.to_string(),
+                    diff_id: String::new(),
+                    parent_chain: None,
+                    layer_dir: String::new(),
+                    size_bytes,
+                    state: LayerState::Ready,
+                });
+            }
+            known.images.insert(image.id.to_string(), image.into());
+        }
+        let mut shared: Vec<(usize, i64)> =
+            known.images.values().map(|i| (i.chains.len(), shared_bytes(&known, i))).collect();
+        shared.sort_unstable();
+        assert_eq!(shared, [(1, 0), (1, 10), (2, 10)]);
     }
 
     #[test]

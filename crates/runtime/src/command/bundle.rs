@@ -24,7 +24,10 @@ pub(super) fn enter(given: &Given) -> Result<(PathBuf, Spec, Vec<u8>), Error> {
 pub(super) fn load(path: &Path) -> Result<(Spec, Vec<u8>), Error> {
     // One byte more, by which the reader of the JSON knows that it is too long.
     let bytes = read(path, MAX_CONFIG_BYTES as u64 + 1)?;
-    let spec = Spec::load(&bytes).map_err(|source| Error::Spec { path: path.to_owned(), source })?;
+    let spec = Spec::load(&bytes).map_err(|source| Error::Spec {
+        path: path.to_owned(),
+        source,
+    })?;
     Ok((spec, bytes))
 }
 

@@ -9,7 +9,7 @@ use conex_spec::runtime::{DeviceCgroup, DeviceKind, Resources, Spec, Status};
 use rustix::net::SocketType;
 
 use super::record::{Container, Record, connect_to, write_atomically};
-use super::{Error, Flag, Given, Globals, Verb, bundle, seal, switch, value};
+use super::{Error, Flag, Given, Globals, Verb, bundle, home, seal, switch, value};
 use crate::cgroup::{self, Cgroup, Layout};
 use crate::launch::{Extras, Launch, Launched, Start, Stdio, root_from_path};
 
@@ -67,7 +67,10 @@ impl Wanted {
         let (console_socket, pid_file) = (given.path("console-socket")?, given.path("pid-file")?);
         let (bundle, mut spec, config) = bundle::enter(given)?;
         inherited.announce(&mut spec);
-        let has_start_hooks = spec.hooks.as_ref().is_some_and(|h| !h.start_container.is_empty());
+        let has_start_hooks = spec
+            .hooks
+            .as_ref()
+            .is_some_and(|h| !h.start_container.is_empty());
         let wanted = Wanted {
             id,
             bundle,
@@ -117,18 +120,24 @@ pub(super) struct Inherited {
 impl Inherited {
     /// Those of socket activation (sd_listen_fds(3)) and as many more as asked.
     pub(super) fn take(preserve: u32) -> Result<Inherited, Error> {
-        let variable = |name| std::env::var(name).ok().and_then(|text| text.parse::<u32>().ok());
+        let variable = |name| {
+            std::env::var(name)
+                .ok()
+                .and_then(|text| text.parse::<u32>().ok())
+        };
         let listening = match variable("LISTEN_PID") {
             Some(pid) if pid == std::process::id() => variable("LISTEN_FDS").unwrap_or(0),
             _ => 0,
         };
         let count = listening.saturating_add(preserve).min(1 << 16);
         let held = (3..3 + count as i32).map(|number| {
-            conex_sys::socket::inherited(number).map_err(|e| {
-                Error::io("preserve descriptor", format!("/proc/self/fd/{number}"), e)
-            })
+            conex_sys::socket::inherited(number)
+                .map_err(|e| Error::io("preserve descriptor", format!("/proc/self/fd/{number}"), e))
         });
-        Ok(Inherited { held: held.collect::<Result<_, _>>()?, listening })
+        Ok(Inherited {
+            held: held.collect::<Result<_, _>>()?,
+            listening,
+        })
     }
 
     pub(super) fn count(&self) -> u32 {
@@ -158,27 +167,42 @@ pub(super) struct Created {
 /// Makes a container. On a failure nothing is left of it.
 pub(super) fn create(globals: &Globals, wanted: &Wanted) -> Result<Created, Error> {
     if wanted.no_pivot {
-        globals.log.warn("--no-pivot is ignored: the root is always changed by pivot_root");
+        globals
+            .log
+            .warn("--no-pivot is ignored: the root is always changed by pivot_root");
     }
     let mut record = Record::new(&wanted.id, wanted.bundle.clone(), &wanted.spec);
     let layout = match Layout::detect() {
         Ok(layout) => Some(layout),
         Err(cgroup::Error::NotMounted) => {
-            globals.log.warn("no cgroup hierarchy is mounted: nothing is limited");
+            globals
+                .log
+                .warn("no cgroup hierarchy is mounted: nothing is limited");
             None
         }
         Err(error) => return Err(error.into()),
     };
-    record.cgroup = layout.as_ref().map(|_| cgroup_path(&wanted.id, &wanted.spec));
+    record.cgroup = layout
+        .as_ref()
+        .map(|_| cgroup_path(&wanted.id, &wanted.spec));
     record.preserve_fds = wanted.inherited.count();
     let mut container = Container::create(globals, record, &wanted.config)?;
     let mut cgroup = None;
-    let made = make_cgroup(globals, &container, layout.as_ref(), wanted)
-        .and_then(|made| launch(globals, &mut container, cgroup.insert(made).as_ref(), wanted));
+    let made = make_cgroup(globals, &container, layout.as_ref(), wanted).and_then(|made| {
+        launch(
+            globals,
+            &mut container,
+            cgroup.insert(made).as_ref(),
+            wanted,
+        )
+    });
     match made {
-        Ok((launched, terminal)) => {
-            Ok(Created { container, launched, terminal, when: wanted.when })
-        }
+        Ok((launched, terminal)) => Ok(Created {
+            container,
+            launched,
+            terminal,
+            when: wanted.when,
+        }),
         Err(error) => {
             clean_up(globals, &container, cgroup.flatten());
             Err(error)
@@ -191,7 +215,9 @@ fn clean_up(globals: &Globals, container: &Container, cgroup: Option<Cgroup>) {
         let removed = cgroup.kill().and_then(|()| cgroup.remove());
         removed.unwrap_or_else(|error| globals.log.warn(&Error::from(error).report()));
     }
-    container.forget().unwrap_or_else(|error| globals.log.warn(&error.report()));
+    container
+        .forget()
+        .unwrap_or_else(|error| globals.log.warn(&error.report()));
 }
 
 fn launch(
@@ -213,7 +239,17 @@ fn launch(
         preserve_fds: wanted.inherited.count(),
         keep_keyring: wanted.keep_keyring,
     };
-    let launch = Launch { spec: &wanted.spec, root, stdio, cgroup, start };
+    let mut spec = wanted.spec.clone();
+    if let Some(process) = &mut spec.process {
+        home::add(process, root.as_fd());
+    }
+    let launch = Launch {
+        spec: &spec,
+        root,
+        stdio,
+        cgroup,
+        start,
+    };
     let mut launched = launch.spawn_with(&extras)?;
     let finished = finish(globals, container, &mut launched, ours, wanted);
     if finished.is_err() {
@@ -247,8 +283,11 @@ fn finish(
     if let Some(path) = &wanted.pid_file {
         write_atomically(path, pid.to_string().as_bytes(), 0o644)?;
     }
-    globals.log.debug(&format!("container {} is process {pid}", wanted.id));
-    ours.map(|socket| receive_terminal(socket.as_fd())).transpose()
+    globals
+        .log
+        .debug(&format!("container {} is process {pid}", wanted.id));
+    ours.map(|socket| receive_terminal(socket.as_fd()))
+        .transpose()
 }
 
 /// Ends and reaps a process that must not go on.
@@ -279,7 +318,8 @@ pub(super) fn receive_terminal(socket: BorrowedFd<'_>) -> Result<OwnedFd, Error>
     let failed = |e: std::io::Error| Error::io("receive", "the console", e);
     let (_, mut fds) =
         conex_sys::socket::receive(socket, &mut [0; 16]).map_err(|e| failed(e.into()))?;
-    fds.pop().ok_or_else(|| failed(std::io::ErrorKind::UnexpectedEof.into()))
+    fds.pop()
+        .ok_or_else(|| failed(std::io::ErrorKind::UnexpectedEof.into()))
 }
 
 fn make_cgroup(
@@ -288,7 +328,9 @@ fn make_cgroup(
     layout: Option<&Layout>,
     wanted: &Wanted,
 ) -> Result<Option<Cgroup>, Error> {
-    let (Some(layout), Some(path)) = (layout, &container.record.cgroup) else { return Ok(None) };
+    let (Some(layout), Some(path)) = (layout, &container.record.cgroup) else {
+        return Ok(None);
+    };
     let asked = wanted.spec.linux.as_ref().and_then(|l| l.resources.clone());
     let resources = with_default_devices(asked.unwrap_or_default());
     let (cgroup, warnings) = Cgroup::create(layout, path, &resources)?;
@@ -307,7 +349,11 @@ fn cgroup_path(id: &str, spec: &Spec) -> String {
             let mut parts = path.splitn(3, ':');
             let mut part = || parts.next().unwrap_or_default();
             let (slice, prefix, name) = (part(), part(), part());
-            let slice = if slice.is_empty() { "system.slice" } else { slice };
+            let slice = if slice.is_empty() {
+                "system.slice"
+            } else {
+                slice
+            };
             if name.ends_with(".slice") {
                 format!("/{slice}/{name}")
             } else {
@@ -349,19 +395,41 @@ mod tests {
     #[test]
     fn a_cgroup_is_named_by_path_by_unit_or_by_id() {
         let path = |text: Option<&str>| {
-            let linux = Linux { cgroups_path: text.map(str::to_owned), ..Linux::default() };
-            cgroup_path("c1", &Spec { linux: Some(linux), ..Spec::default() })
+            let linux = Linux {
+                cgroups_path: text.map(str::to_owned),
+                ..Linux::default()
+            };
+            cgroup_path(
+                "c1",
+                &Spec {
+                    linux: Some(linux),
+                    ..Spec::default()
+                },
+            )
         };
         assert_eq!(path(None), "/c1");
         assert_eq!(path(Some("/pod/c1")), "/pod/c1");
-        assert_eq!(path(Some("user.slice:podman:c1")), "/user.slice/podman-c1.scope");
+        assert_eq!(
+            path(Some("user.slice:podman:c1")),
+            "/user.slice/podman-c1.scope"
+        );
         assert_eq!(path(Some(":cri:c1")), "/system.slice/cri-c1.scope");
     }
 
     #[test]
     fn devices_are_denied_before_the_asked_and_the_default_ones_are_allowed() {
-        let asked = DeviceCgroup { allow: true, major: Some(10), minor: Some(229), kind: Some(DeviceKind::Char), access: Some("rw".into()) };
-        let rules = with_default_devices(Resources { devices: vec![asked.clone()], ..Resources::default() }).devices;
+        let asked = DeviceCgroup {
+            allow: true,
+            major: Some(10),
+            minor: Some(229),
+            kind: Some(DeviceKind::Char),
+            access: Some("rw".into()),
+        };
+        let rules = with_default_devices(Resources {
+            devices: vec![asked.clone()],
+            ..Resources::default()
+        })
+        .devices;
         assert!(!rules[0].allow && rules[0].kind.is_none());
         assert_eq!(rules[1], asked);
         assert!(rules[2..].iter().all(|rule| rule.allow));

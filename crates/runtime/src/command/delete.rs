@@ -76,10 +76,9 @@ pub(super) fn delete(globals: &Globals, container: &Container) -> Result<(), Err
     };
     container.forget()?;
     // runtime-spec, "Poststop": a failure is told, and the rest goes on.
-    for hook in &hooks.poststop {
-        let state = container.state(Status::Stopped);
-        hook::run("poststop", std::slice::from_ref(hook), &state, &hook::Place::Host)
-            .unwrap_or_else(|error| globals.log.warn(&error.report()));
+    let state = container.state(Status::Stopped);
+    for error in hook::run_all("poststop", &hooks.poststop, &state, &hook::Place::Host) {
+        globals.log.warn(&error.report());
     }
     Ok(())
 }
@@ -90,13 +89,17 @@ fn kill(container: &Container) -> Result<(), Error> {
     if let Some(cgroup) = container.cgroup()? {
         cgroup.kill()?;
     }
-    let Some((pid, pidfd)) = process else { return Ok(()) };
+    let Some((pid, pidfd)) = process else {
+        return Ok(());
+    };
     // It may have left its cgroup.
     conex_sys::process::pidfd_signal(pidfd.as_fd(), libc::SIGKILL).ok();
     if ends_within(pidfd.as_fd(), BOUND) {
         Ok(())
     } else {
-        Err(Error::State(format!("process {pid} does not end though it was killed")))
+        Err(Error::State(format!(
+            "process {pid} does not end though it was killed"
+        )))
     }
 }
 

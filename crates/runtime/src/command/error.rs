@@ -77,12 +77,19 @@ impl Error {
         path: impl AsRef<OsStr>,
         source: impl Into<io::Error>,
     ) -> Error {
-        Error::Io { doing, path: path.as_ref().into(), source: source.into() }
+        Error::Io {
+            doing,
+            path: path.as_ref().into(),
+            source: source.into(),
+        }
     }
 
     /// JSON that cannot be written: a path that is no text.
     pub(super) fn encode(source: serde_json::Error) -> Error {
-        Error::Json { path: "answer".into(), source }
+        Error::Json {
+            path: "answer".into(),
+            source,
+        }
     }
 
     pub(super) fn cannot(verb: &str, id: &str, status: Status) -> Error {

@@ -1,15 +1,16 @@
 //! `exec`: one more process in a container.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use conex_spec::runtime::{Capabilities, MAX_CONFIG_BYTES, Process, Spec, Status};
+use rustix::fs::{Mode, OFlags};
 
 use super::create::{Inherited, check_terminal, end, receive_terminal, stdio};
 use super::foreground::{Foreground, exit_code};
 use super::record::{Container, write_atomically};
-use super::{Error, Flag, Given, Globals, Verb, bundle, flag, seal, switch, value};
+use super::{Error, Flag, Given, Globals, Verb, bundle, flag, home, seal, switch, value};
 use crate::launch::exec::{Exec, Target};
 use crate::user;
 
@@ -60,18 +61,28 @@ fn run(globals: &Globals, given: &Given) -> Result<ExitCode, Error> {
         }
         _ => {}
     }
-    let command = command.iter().map(|word| flag::text(word).map(str::to_owned));
+    let command = command
+        .iter()
+        .map(|word| flag::text(word).map(str::to_owned));
     let command = command.collect::<Result<Vec<_>, _>>()?;
     let (pid, pidfd) = container.process().ok_or(Error::NotRunning)?;
     let spec = container.spec()?;
-    let process = process(given, &spec, command, pid)?;
+    let mut process = process(given, &spec, command, pid)?;
+    home::add(&mut process, root_of(pid)?.as_fd());
     let (detach, socket) = (given.on("detach")?, given.path("console-socket")?);
     check_terminal(process.terminal, detach, socket.as_deref())?;
-    let foreground = if detach { None } else { Some(Foreground::prepare()?) };
+    let foreground = if detach {
+        None
+    } else {
+        Some(Foreground::prepare()?)
+    };
     let (stdio, ours) = stdio(process.terminal, socket.as_deref())?;
     let cgroup = container.cgroup()?;
     let exec = Exec {
-        container: Target { pid, pidfd: pidfd.as_fd() },
+        container: Target {
+            pid,
+            pidfd: pidfd.as_fd(),
+        },
         process: &process,
         seccomp: spec.linux.as_ref().and_then(|l| l.seccomp.as_ref()),
         stdio,
@@ -83,30 +94,32 @@ fn run(globals: &Globals, given: &Given) -> Result<ExitCode, Error> {
         if let Some(path) = given.path("pid-file")? {
             write_atomically(&path, launched.pid().to_string().as_bytes(), 0o644)?;
         }
-        ours.map(|socket| receive_terminal(socket.as_fd())).transpose()
+        ours.map(|socket| receive_terminal(socket.as_fd()))
+            .transpose()
     });
     for warning in &launched.warnings {
         globals.log.warn(warning);
     }
     let terminal = settled.inspect_err(|_| end(&launched))?;
     match foreground {
-        Some(foreground) => foreground.wait(launched.into_pidfd(), terminal).map(exit_code),
+        Some(foreground) => foreground
+            .wait(launched.into_pidfd(), terminal)
+            .map(exit_code),
         None => Ok(ExitCode::SUCCESS),
     }
 }
 
 /// What to run: a file says it, or the container's own process with changes.
-fn process(
-    given: &Given,
-    spec: &Spec,
-    command: Vec<String>,
-    pid: i32,
-) -> Result<Process, Error> {
+fn process(given: &Given, spec: &Spec, command: Vec<String>, pid: i32) -> Result<Process, Error> {
     let base = spec.process.clone().unwrap_or_default();
     if let Some(path) = given.path("process")? {
         return read_process(&path, base);
     }
-    let mut process = Process { args: command, terminal: given.on("tty")?, ..base };
+    let mut process = Process {
+        args: command,
+        terminal: given.on("tty")?,
+        ..base
+    };
     if process.args.is_empty() {
         return Err(Error::usage("a command, or --process, is needed"));
     }
@@ -121,7 +134,9 @@ fn process(
         set_user(&mut process, text, pid)?;
     }
     for gid in given.texts("additional-gids")? {
-        let gid = gid.parse().map_err(|_| Error::usage(format!("invalid group id {gid:?}")))?;
+        let gid = gid
+            .parse()
+            .map_err(|_| Error::usage(format!("invalid group id {gid:?}")))?;
         process.user.additional_gids.push(gid);
     }
     let capabilities = given.texts("cap")?;
@@ -137,15 +152,20 @@ fn process(
     if let Some(label) = given.text("process-label")? {
         process.selinux_label = Some(label.to_owned());
     }
-    process.validate().map_err(|source| Error::Spec { path: "exec".into(), source })?;
+    process.validate().map_err(|source| Error::Spec {
+        path: "exec".into(),
+        source,
+    })?;
     Ok(process)
 }
 
 /// What the file leaves out is as in the container, as runc has it.
 fn read_process(path: &Path, base: Process) -> Result<Process, Error> {
     let bytes = bundle::read(path, MAX_CONFIG_BYTES as u64 + 1)?;
-    let mut process = Process::load(&bytes)
-        .map_err(|source| Error::Spec { path: path.to_owned(), source })?;
+    let mut process = Process::load(&bytes).map_err(|source| Error::Spec {
+        path: path.to_owned(),
+        source,
+    })?;
     process.capabilities = process.capabilities.or(base.capabilities);
     process.apparmor_profile = process.apparmor_profile.or(base.apparmor_profile);
     process.selinux_label = process.selinux_label.or(base.selinux_label);
@@ -174,15 +194,19 @@ fn set_user(process: &mut Process, text: &str, pid: i32) -> Result<(), Error> {
         user.gid = gid.parse().unwrap_or(user.gid);
         return Ok(());
     }
-    let path = format!("/proc/{pid}/root");
-    let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
-    let root = rustix::fs::open(&path, flags, rustix::fs::Mode::empty())
-        .map_err(|e| Error::io("open", &path, e))?;
+    let root = root_of(pid)?;
     let found = user::resolve(root.as_fd(), text, &[]).map_err(|e| Error::usage(e.to_string()))?;
     user.uid = found.uid;
     user.gid = found.gid;
     user.additional_gids = found.supplementary;
     Ok(())
+}
+
+/// The container's files.
+fn root_of(pid: i32) -> Result<OwnedFd, Error> {
+    let path = format!("/proc/{pid}/root");
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(&path, flags, Mode::empty()).map_err(|e| Error::io("open", &path, e))
 }
 
 fn add_capabilities(sets: &mut Capabilities, names: &[String]) {
@@ -208,7 +232,10 @@ mod tests {
 
     #[test]
     fn an_added_capability_is_effective_but_not_inherited() {
-        let mut sets = Capabilities { bounding: vec!["CAP_KILL".into()], ..Capabilities::default() };
+        let mut sets = Capabilities {
+            bounding: vec!["CAP_KILL".into()],
+            ..Capabilities::default()
+        };
         add_capabilities(&mut sets, &["CAP_KILL".to_owned(), "CAP_CHOWN".to_owned()]);
         assert_eq!(sets.bounding, ["CAP_KILL", "CAP_CHOWN"]);
         assert_eq!(sets.effective, sets.permitted);

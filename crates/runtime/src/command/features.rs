@@ -1,9 +1,8 @@
 //! `features`: what this runtime can do, whatever the host has.
 
-
 use conex_spec::runtime::{
-    CgroupFeatures, Features, Hooks, LinuxFeatures, MountExtensions, NamespaceKind,
-    OCI_VERSION, SeccompAction, SeccompFeatures, SeccompOp, Support,
+    CgroupFeatures, Features, Hooks, LinuxFeatures, MountExtensions, NamespaceKind, OCI_VERSION,
+    SeccompAction, SeccompFeatures, SeccompOp, Support,
 };
 use serde::Serialize;
 
@@ -21,7 +20,11 @@ pub(super) const VERB: Verb = Verb {
 };
 
 fn features() -> Result<Features, Error> {
-    let enabled = |enabled| Some(Support { enabled: Some(enabled) });
+    let enabled = |enabled| {
+        Some(Support {
+            enabled: Some(enabled),
+        })
+    };
     let actions = [
         SeccompAction::Allow,
         SeccompAction::Errno,
@@ -45,7 +48,12 @@ fn features() -> Result<Features, Error> {
     Ok(Features {
         oci_version_min: "1.0.0".to_owned(),
         oci_version_max: OCI_VERSION.to_owned(),
-        hooks: Some(Hooks::default().lists().map(|(name, _)| name.to_owned()).to_vec()),
+        hooks: Some(
+            Hooks::default()
+                .lists()
+                .map(|(name, _)| name.to_owned())
+                .to_vec(),
+        ),
         mount_options: Some(mount_options()),
         linux: Some(LinuxFeatures {
             namespaces: Some(NamespaceKind::ALL.map(|kind| kind.to_string()).to_vec()),
@@ -67,7 +75,9 @@ fn features() -> Result<Features, Error> {
             apparmor: enabled(true),
             selinux: enabled(true),
             intel_rdt: enabled(false),
-            mount_extensions: Some(MountExtensions { idmap: enabled(true) }),
+            mount_extensions: Some(MountExtensions {
+                idmap: enabled(true),
+            }),
         }),
         ..Features::default()
     })
@@ -91,7 +101,12 @@ mod tests {
     fn features_speak_the_words_of_the_configuration() {
         let json = serde_json::to_value(features().unwrap()).unwrap();
         let has = |pointer: &str, word: &str| {
-            json.pointer(pointer).unwrap().as_array().unwrap().iter().any(|v| v == word)
+            json.pointer(pointer)
+                .unwrap()
+                .as_array()
+                .unwrap()
+                .iter()
+                .any(|v| v == word)
         };
         assert!(has("/hooks", "createRuntime"));
         assert!(has("/mountOptions", "rro"));

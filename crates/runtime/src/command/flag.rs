@@ -27,12 +27,20 @@ pub(super) struct Flag {
 
 /// A flag without a value.
 pub(super) const fn switch(long: &'static str) -> Flag {
-    Flag { long, short: None, kind: Kind::Switch }
+    Flag {
+        long,
+        short: None,
+        kind: Kind::Switch,
+    }
 }
 
 /// A flag with a value.
 pub(super) const fn value(long: &'static str) -> Flag {
-    Flag { long, short: None, kind: Kind::Value }
+    Flag {
+        long,
+        short: None,
+        kind: Kind::Value,
+    }
 }
 
 impl Flag {
@@ -42,7 +50,9 @@ impl Flag {
     }
 
     fn is_called(&self, name: &[u8]) -> bool {
-        let short = self.short.is_some_and(|s| name.len() == 1 && char::from(name[0]) == s);
+        let short = self
+            .short
+            .is_some_and(|s| name.len() == 1 && char::from(name[0]) == s);
         short || self.long.as_bytes() == name
     }
 }
@@ -99,8 +109,12 @@ impl Given {
         name: &[u8],
         inline: Option<&OsStr>,
     ) -> Result<(), Error> {
-        let unknown =
-            || Error::usage(format!("flag provided but not defined: {}", arg.to_string_lossy()));
+        let unknown = || {
+            Error::usage(format!(
+                "flag provided but not defined: {}",
+                arg.to_string_lossy()
+            ))
+        };
         if arg.as_bytes().starts_with(b"--") || inline.is_some() {
             return Err(unknown());
         }
@@ -109,31 +123,45 @@ impl Given {
                 .iter()
                 .find(|f| f.kind == Kind::Switch && f.short == Some(char::from(*letter)))
                 .ok_or_else(unknown)?;
-            self.values.entry(flag.long).or_default().push("true".into());
+            self.values
+                .entry(flag.long)
+                .or_default()
+                .push("true".into());
         }
         Ok(())
     }
 
     /// Whether a switch is on.
     pub(super) fn on(&self, long: &str) -> Result<bool, Error> {
-        let Some(value) = self.values.get(long).and_then(|v| v.last()) else { return Ok(false) };
+        let Some(value) = self.values.get(long).and_then(|v| v.last()) else {
+            return Ok(false);
+        };
         match value.as_bytes() {
             b"true" | b"1" => Ok(true),
             b"false" | b"0" => Ok(false),
-            _ => Err(Error::usage(format!("invalid boolean value {value:?} for --{long}"))),
+            _ => Err(Error::usage(format!(
+                "invalid boolean value {value:?} for --{long}"
+            ))),
         }
     }
 
     /// The last value of a flag.
     pub(super) fn value(&self, long: &str) -> Option<&OsStr> {
-        self.values.get(long).and_then(|v| v.last()).map(OsString::as_os_str)
+        self.values
+            .get(long)
+            .and_then(|v| v.last())
+            .map(OsString::as_os_str)
     }
 
     /// The last value of a flag as a path from the root, whatever the working
     /// directory is later; an empty one counts as none.
     pub(super) fn path(&self, long: &str) -> Result<Option<PathBuf>, Error> {
-        let Some(value) = self.value(long).filter(|v| !v.is_empty()) else { return Ok(None) };
-        std::path::absolute(value).map(Some).map_err(|e| Error::io("find", value, e))
+        let Some(value) = self.value(long).filter(|v| !v.is_empty()) else {
+            return Ok(None);
+        };
+        std::path::absolute(value)
+            .map(Some)
+            .map_err(|e| Error::io("find", value, e))
     }
 
     /// The last value of a flag as text.
@@ -149,7 +177,9 @@ impl Given {
 
     /// The last value of a flag as a number.
     pub(super) fn number<T: std::str::FromStr>(&self, long: &str) -> Result<Option<T>, Error> {
-        let Some(value) = self.text(long)? else { return Ok(None) };
+        let Some(value) = self.text(long)? else {
+            return Ok(None);
+        };
         value
             .parse()
             .map(Some)
@@ -170,7 +200,9 @@ impl Given {
 
 /// Words and ids are text; paths need not be.
 pub(super) fn text(value: &OsStr) -> Result<&str, Error> {
-    value.to_str().ok_or_else(|| Error::usage(format!("{value:?} is not UTF-8")))
+    value
+        .to_str()
+        .ok_or_else(|| Error::usage(format!("{value:?} is not UTF-8")))
 }
 
 #[cfg(test)]
@@ -191,8 +223,16 @@ mod tests {
 
     #[test]
     fn values_stand_behind_a_space_or_an_equals_sign() {
-        for args in [["--bundle", "/x"].as_slice(), &["-b", "/x"], &["--bundle=/x"], &["-bundle=/x"]] {
-            assert_eq!(parse(args).unwrap().path("bundle").unwrap().unwrap(), PathBuf::from("/x"));
+        for args in [
+            ["--bundle", "/x"].as_slice(),
+            &["-b", "/x"],
+            &["--bundle=/x"],
+            &["-bundle=/x"],
+        ] {
+            assert_eq!(
+                parse(args).unwrap().path("bundle").unwrap().unwrap(),
+                PathBuf::from("/x")
+            );
         }
     }
 

@@ -45,7 +45,10 @@ impl Foreground {
             libc::SIGTTIN,
             libc::SIGTTOU,
         ];
-        let forwarded: Vec<i32> = (1..=31).chain(34..=64).filter(|n| !OWN.contains(n)).collect();
+        let forwarded: Vec<i32> = (1..=31)
+            .chain(34..=64)
+            .filter(|n| !OWN.contains(n))
+            .collect();
         let signals = conex_sys::process::signal_descriptor(&forwarded)
             .map_err(|e| Error::io("watch", "signals", e))?;
         Ok(Foreground { signals })
@@ -74,7 +77,10 @@ impl Foreground {
             };
             let ready: Vec<PollFlags> = fds.iter().map(PollFd::revents).collect();
             if let Some(relay) = &mut relay {
-                relay.turn(ready[2], ready.get(3).copied().unwrap_or(PollFlags::empty()));
+                relay.turn(
+                    ready[2],
+                    ready.get(3).copied().unwrap_or(PollFlags::empty()),
+                );
             }
             if !ready[0].is_empty() {
                 self.forward(&process, relay.as_ref());
@@ -121,7 +127,13 @@ impl Relay {
             raw.make_raw();
             tcsetattr(stdin(), OptionalActions::Now, &raw)?;
         }
-        let relay = Relay { master, open: true, input_open: true, pending: Vec::new(), before };
+        let relay = Relay {
+            master,
+            open: true,
+            input_open: true,
+            pending: Vec::new(),
+            before,
+        };
         relay.resize();
         Ok(relay)
     }
@@ -134,8 +146,16 @@ impl Relay {
     }
 
     fn interest(&self) -> PollFlags {
-        let out = if self.pending.is_empty() { PollFlags::empty() } else { PollFlags::OUT };
-        if self.open { PollFlags::IN | out } else { PollFlags::empty() }
+        let out = if self.pending.is_empty() {
+            PollFlags::empty()
+        } else {
+            PollFlags::OUT
+        };
+        if self.open {
+            PollFlags::IN | out
+        } else {
+            PollFlags::empty()
+        }
     }
 
     fn wants_input(&self) -> bool {

@@ -50,7 +50,9 @@ fn run(globals: &Globals, given: &Given) -> Result<ExitCode, Error> {
 }
 
 fn kill_all(container: &Container, signal: i32) -> Result<ExitCode, Error> {
-    let Some(cgroup) = container.cgroup()? else { return Err(Error::NotRunning) };
+    let Some(cgroup) = container.cgroup()? else {
+        return Err(Error::NotRunning);
+    };
     if signal == libc::SIGKILL {
         cgroup.kill()?;
         return Ok(ExitCode::SUCCESS);
@@ -87,7 +89,11 @@ fn number(text: &str) -> Option<i32> {
     }
     let name = text.to_ascii_uppercase();
     let name = name.strip_prefix("SIG").unwrap_or(&name);
-    let offset = |text: &str| text.parse::<i32>().ok().filter(|n| (0..=RTMAX - RTMIN).contains(n));
+    let offset = |text: &str| {
+        text.parse::<i32>()
+            .ok()
+            .filter(|n| (0..=RTMAX - RTMIN).contains(n))
+    };
     match name {
         "RTMIN" => Some(RTMIN),
         "RTMAX" => Some(RTMAX),
@@ -97,7 +103,10 @@ fn number(text: &str) -> Option<i32> {
         _ => match (name.strip_prefix("RTMIN+"), name.strip_prefix("RTMAX-")) {
             (Some(above), _) => offset(above).map(|n| RTMIN + n),
             (_, Some(below)) => offset(below).map(|n| RTMAX - n),
-            _ => NAMES.iter().position(|known| *known == name).map(|at| at as i32 + 1),
+            _ => NAMES
+                .iter()
+                .position(|known| *known == name)
+                .map(|at| at as i32 + 1),
         },
     }
 }

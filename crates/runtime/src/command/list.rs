@@ -27,7 +27,10 @@ fn run(globals: &Globals, given: &Given) -> Result<ExitCode, Error> {
         }
     }
     if given.on("quiet")? {
-        let lines: String = answers.iter().map(|a| format!("{}\n", a.state.id)).collect();
+        let lines: String = answers
+            .iter()
+            .map(|a| format!("{}\n", a.state.id))
+            .collect();
         return Ok(print(&lines));
     }
     match given.text("format")? {
@@ -52,7 +55,11 @@ fn table(answers: &[Answer]) -> String {
         ]
     }));
     let width = |column: usize| {
-        let longest = rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+        let longest = rows
+            .iter()
+            .map(|row| row[column].chars().count())
+            .max()
+            .unwrap_or(0);
         (longest + 3).max(12)
     };
     let widths: Vec<usize> = (0..6).map(width).collect();

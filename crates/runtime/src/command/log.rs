@@ -25,7 +25,11 @@ pub(super) struct Log {
 impl Log {
     /// Standard error alone.
     pub(super) fn to_stderr() -> Log {
-        Log { file: None, format: Format::Text, debug: false }
+        Log {
+            file: None,
+            format: Format::Text,
+            debug: false,
+        }
     }
 
     /// A file that lines are appended to, as asked by `--log` and `--log-format`.
@@ -43,10 +47,16 @@ impl Log {
             None => None,
             Some(path) => {
                 let opened = OpenOptions::new().append(true).create(true).open(&path);
-                Some(Arc::new(opened.map_err(|e| Error::io("open log", &path, e))?))
+                Some(Arc::new(
+                    opened.map_err(|e| Error::io("open log", &path, e))?,
+                ))
             }
         };
-        Ok(Log { file, format, debug })
+        Ok(Log {
+            file,
+            format,
+            debug,
+        })
     }
 
     /// An error, which is also told on standard error.
@@ -105,7 +115,12 @@ mod tests {
 
     #[test]
     fn a_line_is_what_engines_parse() {
-        let json = format_line(Format::Json, "error", "exec: \"x\": no", "2026-01-02T03:04:05Z");
+        let json = format_line(
+            Format::Json,
+            "error",
+            "exec: \"x\": no",
+            "2026-01-02T03:04:05Z",
+        );
         assert_eq!(
             json,
             "{\"level\":\"error\",\"msg\":\"exec: \\\"x\\\": no\",\"time\":\"2026-01-02T03:04:05Z\"}\n"

@@ -28,7 +28,11 @@ fn run(globals: &Globals, given: &Given) -> Result<ExitCode, Error> {
         Some(other) => return Err(Error::usage(format!("invalid format option {other:?}"))),
     }
     let mut ps = Command::new("ps");
-    if options.is_empty() { ps.arg("-ef") } else { ps.args(options) };
+    if options.is_empty() {
+        ps.arg("-ef")
+    } else {
+        ps.args(options)
+    };
     let output = ps.output().map_err(|e| Error::io("execute", "ps", e))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
@@ -47,7 +51,10 @@ fn select(text: &str, pids: &[i32]) -> Option<String> {
     let column = header.split_whitespace().position(|name| name == "PID")?;
     let mut out = format!("{header}\n");
     for line in lines {
-        let pid = line.split_whitespace().nth(column).and_then(|field| field.parse().ok());
+        let pid = line
+            .split_whitespace()
+            .nth(column)
+            .and_then(|field| field.parse().ok());
         if pid.is_some_and(|pid: i32| pids.contains(&pid)) {
             out.push_str(line);
             out.push('\n');
@@ -63,7 +70,10 @@ mod tests {
     #[test]
     fn only_the_containers_lines_are_kept() {
         let text = "UID  PID  CMD\nroot   7  a 9\nroot   9  b\n";
-        assert_eq!(select(text, &[7]).as_deref(), Some("UID  PID  CMD\nroot   7  a 9\n"));
+        assert_eq!(
+            select(text, &[7]).as_deref(),
+            Some("UID  PID  CMD\nroot   7  a 9\n")
+        );
         assert_eq!(select("UID CMD\n", &[7]), None);
     }
 }

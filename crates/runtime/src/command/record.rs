@@ -103,7 +103,11 @@ pub(super) struct Container {
 pub(super) fn check_id(id: &str) -> Result<(), Error> {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b"_+-.".contains(&b);
     let valid = !id.is_empty() && id.len() <= 255 && id.bytes().all(allowed);
-    if valid && id != "." && id != ".." { Ok(()) } else { Err(Error::Id(id.to_owned())) }
+    if valid && id != "." && id != ".." {
+        Ok(())
+    } else {
+        Err(Error::Id(id.to_owned()))
+    }
 }
 
 impl Container {
@@ -117,7 +121,10 @@ impl Container {
         let path = globals.root.join(&record.id);
         let mut made = builder.create(&path);
         if matches!(&made, Err(e) if e.kind() == ErrorKind::NotFound) {
-            let parent = fs::DirBuilder::new().mode(0o700).recursive(true).create(&globals.root);
+            let parent = fs::DirBuilder::new()
+                .mode(0o700)
+                .recursive(true)
+                .create(&globals.root);
             parent.map_err(|e| Error::io("create", &globals.root, e))?;
             made = builder.create(&path);
         }
@@ -125,7 +132,11 @@ impl Container {
             Err(e) if e.kind() == ErrorKind::AlreadyExists => return Err(Error::Exists(record.id)),
             other => other.map_err(|e| Error::io("create", &path, e))?,
         }
-        let container = Container { directory: open_directory(&path)?, path, record };
+        let container = Container {
+            directory: open_directory(&path)?,
+            path,
+            record,
+        };
         let filled = fs::write(container.path.join(CONFIG), config)
             .map_err(|e| Error::io("write", container.path.join(CONFIG), e))
             .and_then(|()| container.save());
@@ -148,7 +159,11 @@ impl Container {
         };
         let record =
             serde_json::from_slice(&bytes).map_err(|source| Error::Json { path: file, source })?;
-        Ok(Container { directory: open_directory(&path)?, path, record })
+        Ok(Container {
+            directory: open_directory(&path)?,
+            path,
+            record,
+        })
     }
 
     /// Writes the record: the old or the new one is there at any moment.
@@ -177,16 +192,27 @@ impl Container {
     pub(super) fn status(&self) -> Result<Status, Error> {
         let Some(process) = self.record.process else {
             let creating = self.record.creator.lives();
-            return Ok(if creating { Status::Creating } else { Status::Stopped });
+            return Ok(if creating {
+                Status::Creating
+            } else {
+                Status::Stopped
+            });
         };
         if !process.lives() {
             return Ok(Status::Stopped);
         }
-        if self.cgroup()?.is_some_and(|cgroup| cgroup.frozen().unwrap_or(false)) {
+        if self
+            .cgroup()?
+            .is_some_and(|cgroup| cgroup.frozen().unwrap_or(false))
+        {
             return Ok(Status::Paused);
         }
         let waits = self.path.join(SOCKET).exists();
-        Ok(if waits { Status::Created } else { Status::Running })
+        Ok(if waits {
+            Status::Created
+        } else {
+            Status::Running
+        })
     }
 
     /// What hooks and callers are told.
@@ -204,7 +230,9 @@ impl Container {
 
     /// Its cgroup, as far as it is still there.
     pub(super) fn cgroup(&self) -> Result<Option<Cgroup>, Error> {
-        let Some(path) = &self.record.cgroup else { return Ok(None) };
+        let Some(path) = &self.record.cgroup else {
+            return Ok(None);
+        };
         match Layout::detect().and_then(|layout| Cgroup::open(&layout, path)) {
             Ok(cgroup) => Ok(Some(cgroup)),
             Err(cgroup::Error::NotFound(_) | cgroup::Error::NotMounted) => Ok(None),
@@ -264,7 +292,10 @@ impl Record {
             own_pids: linux
                 .and_then(|l| l.namespace(PidNamespace))
                 .is_some_and(|n| n.path.is_none()),
-            creator: ProcessRef::find(own).unwrap_or(ProcessRef { pid: own, start_time: 0 }),
+            creator: ProcessRef::find(own).unwrap_or(ProcessRef {
+                pid: own,
+                start_time: 0,
+            }),
             process: None,
             steps: 0,
             preserve_fds: 0,
@@ -282,7 +313,11 @@ pub(super) fn ids(globals: &Globals) -> Result<Vec<String>, Error> {
     let mut ids = Vec::new();
     for entry in entries {
         let name = entry.map_err(failed)?.file_name();
-        ids.extend(name.to_str().filter(|id| check_id(id).is_ok()).map(str::to_owned));
+        ids.extend(
+            name.to_str()
+                .filter(|id| check_id(id).is_ok())
+                .map(str::to_owned),
+        );
     }
     ids.sort_unstable();
     Ok(ids)
@@ -320,7 +355,9 @@ pub(super) fn connect_to(path: &Path) -> Result<OwnedFd, Error> {
     let failed = |e: Errno| Error::io("connect to", path, e);
     let directory = open_directory(path.parent().unwrap_or(Path::new("/")))?;
     let name = path.file_name().unwrap_or_default();
-    let short = Path::new("/proc/self/fd").join(directory.as_raw_fd().to_string()).join(name);
+    let short = Path::new("/proc/self/fd")
+        .join(directory.as_raw_fd().to_string())
+        .join(name);
     let socket = stream_socket().map_err(failed)?;
     rustix::net::connect(&socket, &SocketAddrUnix::new(&short).map_err(failed)?).map_err(failed)?;
     Ok(socket)
@@ -335,7 +372,10 @@ mod tests {
     fn a_name_cannot_hide_the_start_time() {
         let fields = "S 1 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4242 9 9";
         assert_eq!(parse_stat(&format!("7 (a b) {fields}")), Some(("S", 4242)));
-        assert_eq!(parse_stat(&format!("7 () Z 1) {fields}")), Some(("S", 4242)));
+        assert_eq!(
+            parse_stat(&format!("7 () Z 1) {fields}")),
+            Some(("S", 4242))
+        );
         assert_eq!(parse_stat("7 (x) S 1"), None);
     }
 
@@ -343,7 +383,10 @@ mod tests {
     fn a_process_is_told_from_its_successor() {
         let own = ProcessRef::find(std::process::id() as i32).unwrap();
         assert!(own.lives() && own.open().is_some());
-        let other = ProcessRef { start_time: own.start_time + 1, ..own };
+        let other = ProcessRef {
+            start_time: own.start_time + 1,
+            ..own
+        };
         assert!(!other.lives() && other.open().is_none());
     }
 

@@ -15,7 +15,14 @@ pub(super) const VERB: Verb = Verb {
 };
 
 const FLAGS: [Flag; 9] = {
-    let [bundle, console_socket, pid_file, preserve_fds, no_pivot, no_new_keyring] = create::FLAGS;
+    let [
+        bundle,
+        console_socket,
+        pid_file,
+        preserve_fds,
+        no_pivot,
+        no_new_keyring,
+    ] = create::FLAGS;
     [
         bundle,
         console_socket,
@@ -33,7 +40,11 @@ fn run(globals: &Globals, given: &Given) -> Result<ExitCode, Error> {
     seal::ensure()?;
     let detach = given.on("detach")?;
     let wanted = Wanted::read(given, When::Now, detach)?;
-    let foreground = if detach { None } else { Some(Foreground::prepare()?) };
+    let foreground = if detach {
+        None
+    } else {
+        Some(Foreground::prepare()?)
+    };
     let created = create(globals, &wanted)?;
     if created.when == When::Later
         && let Err(error) = start::start(globals, &created.container)
@@ -46,7 +57,9 @@ fn run(globals: &Globals, given: &Given) -> Result<ExitCode, Error> {
     if created.when == When::Now {
         start::poststart(globals, &created.container, &wanted.spec);
     }
-    let Some(foreground) = foreground else { return Ok(ExitCode::SUCCESS) };
+    let Some(foreground) = foreground else {
+        return Ok(ExitCode::SUCCESS);
+    };
     let code = foreground.wait(created.launched.into_pidfd(), created.terminal)?;
     if !given.on("keep")? {
         delete::delete(globals, &created.container)?;

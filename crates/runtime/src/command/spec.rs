@@ -24,7 +24,10 @@ fn run(_: &Globals, given: &Given) -> Result<ExitCode, Error> {
     let path = bundle.join("config.json");
     let mut json = serde_json::to_string_pretty(&default_spec()).map_err(Error::encode)?;
     json.push('\n');
-    let made = std::fs::OpenOptions::new().write(true).create_new(true).open(&path);
+    let made = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(&path);
     made.and_then(|mut file| file.write_all(json.as_bytes()))
         .map_err(|e| Error::io("write", &path, e))?;
     Ok(ExitCode::SUCCESS)
@@ -32,7 +35,12 @@ fn run(_: &Globals, given: &Given) -> Result<ExitCode, Error> {
 
 /// A shell at a terminal with few rights on a read-only root.
 fn default_spec() -> Spec {
-    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    let words = |words: &[&str]| {
+        words
+            .iter()
+            .map(|word| (*word).to_owned())
+            .collect::<Vec<_>>()
+    };
     let paths = |paths: &[&str]| paths.iter().map(PathBuf::from).collect::<Vec<_>>();
     let capabilities = words(&["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]);
     let mount = |destination: &str, kind: &str, source: &str, options: &str| Mount {
@@ -65,29 +73,54 @@ fn default_spec() -> Spec {
                 permitted: capabilities,
                 ..Capabilities::default()
             }),
-            rlimits: vec![Rlimit { kind: "RLIMIT_NOFILE".into(), hard: 1024, soft: 1024 }],
+            rlimits: vec![Rlimit {
+                kind: "RLIMIT_NOFILE".into(),
+                hard: 1024,
+                soft: 1024,
+            }],
             no_new_privileges: true,
             ..Process::default()
         }),
-        root: Some(Root { path: "rootfs".into(), readonly: true }),
+        root: Some(Root {
+            path: "rootfs".into(),
+            readonly: true,
+        }),
         hostname: Some("conex".into()),
         mounts: vec![
             mount("/proc", "proc", "proc", ""),
-            mount("/dev", "tmpfs", "tmpfs", "nosuid,strictatime,mode=755,size=65536k"),
+            mount(
+                "/dev",
+                "tmpfs",
+                "tmpfs",
+                "nosuid,strictatime,mode=755,size=65536k",
+            ),
             mount(
                 "/dev/pts",
                 "devpts",
                 "devpts",
                 "nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5",
             ),
-            mount("/dev/shm", "tmpfs", "shm", "nosuid,noexec,nodev,mode=1777,size=65536k"),
+            mount(
+                "/dev/shm",
+                "tmpfs",
+                "shm",
+                "nosuid,noexec,nodev,mode=1777,size=65536k",
+            ),
             mount("/dev/mqueue", "mqueue", "mqueue", "nosuid,noexec,nodev"),
             mount("/sys", "sysfs", "sysfs", "nosuid,noexec,nodev,ro"),
-            mount("/sys/fs/cgroup", "cgroup", "cgroup", "nosuid,noexec,nodev,relatime,ro"),
+            mount(
+                "/sys/fs/cgroup",
+                "cgroup",
+                "cgroup",
+                "nosuid,noexec,nodev,relatime,ro",
+            ),
         ],
         linux: Some(Linux {
             resources: Some(Resources {
-                devices: vec![DeviceCgroup { access: Some("rwm".into()), ..DeviceCgroup::default() }],
+                devices: vec![DeviceCgroup {
+                    access: Some("rwm".into()),
+                    ..DeviceCgroup::default()
+                }],
                 ..Resources::default()
             }),
             namespaces: namespaces.map(Namespace::new).to_vec(),

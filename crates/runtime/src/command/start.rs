@@ -31,20 +31,31 @@ pub(super) fn start(globals: &Globals, container: &Container) -> Result<(), Erro
     match container.status()? {
         Status::Created => {}
         Status::Running | Status::Paused => {
-            return Err(Error::State("cannot start an already running container".into()));
+            return Err(Error::State(
+                "cannot start an already running container".into(),
+            ));
         }
         Status::Stopped => {
-            return Err(Error::State("cannot start a container that has stopped".into()));
+            return Err(Error::State(
+                "cannot start a container that has stopped".into(),
+            ));
         }
         status @ Status::Creating => return Err(Error::cannot("start", id, status)),
     }
     let stopped = || Error::State("cannot start a container that has stopped".into());
     let spec = container.spec()?;
-    if let Some(hooks) = spec.hooks.as_ref().filter(|hooks| !hooks.start_container.is_empty()) {
+    if let Some(hooks) = spec
+        .hooks
+        .as_ref()
+        .filter(|hooks| !hooks.start_container.is_empty())
+    {
         let (pid, pidfd) = container.process().ok_or_else(stopped)?;
         let cgroup = container.cgroup()?;
         let place = hook::Place::Inside {
-            container: Target { pid, pidfd: pidfd.as_fd() },
+            container: Target {
+                pid,
+                pidfd: pidfd.as_fd(),
+            },
             cgroup: cgroup.as_ref(),
         };
         let state = container.state(Status::Created);
@@ -69,9 +80,8 @@ pub(super) fn start(globals: &Globals, container: &Container) -> Result<(), Erro
 pub(super) fn poststart(globals: &Globals, container: &Container, spec: &Spec) {
     let Some(hooks) = &spec.hooks else { return };
     // runtime-spec, "Poststart": a failure is told, and life goes on.
-    for hook in &hooks.poststart {
-        let state = container.state(Status::Running);
-        hook::run("poststart", std::slice::from_ref(hook), &state, &hook::Place::Host)
-            .unwrap_or_else(|error| globals.log.warn(&error.report()));
+    let state = container.state(Status::Running);
+    for error in hook::run_all("poststart", &hooks.poststart, &state, &hook::Place::Host) {
+        globals.log.warn(&error.report());
     }
 }

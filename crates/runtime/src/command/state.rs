@@ -9,8 +9,13 @@ use serde::Serialize;
 use super::record::Container;
 use super::{Error, Given, Globals, Verb, print_json};
 
-pub(super) const VERB: Verb =
-    Verb { name: "state", about: "show what a container is doing", usage: "ID", flags: &[], run };
+pub(super) const VERB: Verb = Verb {
+    name: "state",
+    about: "show what a container is doing",
+    usage: "ID",
+    flags: &[],
+    run,
+};
 
 /// The specification's state and what runc adds.
 #[derive(Debug, Serialize)]
@@ -29,7 +34,11 @@ impl Answer {
             state: container.state(status),
             rootfs: record.rootfs.clone(),
             created: record.created.clone(),
-            owner: if record.owner == 0 { "root".into() } else { record.owner.to_string() },
+            owner: if record.owner == 0 {
+                "root".into()
+            } else {
+                record.owner.to_string()
+            },
         }
     }
 }

@@ -61,7 +61,10 @@ fn read(path: &Path) -> Result<Resources, Error> {
     } else {
         bundle::read(path, MAX_CONFIG_BYTES as u64)?
     };
-    serde_json::from_slice(&bytes).map_err(|source| Error::Json { path: path.to_owned(), source })
+    serde_json::from_slice(&bytes).map_err(|source| Error::Json {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 fn from_flags(given: &Given) -> Result<Resources, Error> {
@@ -83,8 +86,13 @@ fn from_flags(given: &Given) -> Result<Resources, Error> {
             mems: text("cpuset-mems")?,
             ..Cpu::default()
         }),
-        pids: Some(Pids { limit: given.number("pids-limit")? }),
-        block_io: Some(BlockIo { weight: given.number("blkio-weight")?, ..BlockIo::default() }),
+        pids: Some(Pids {
+            limit: given.number("pids-limit")?,
+        }),
+        block_io: Some(BlockIo {
+            weight: given.number("blkio-weight")?,
+            ..BlockIo::default()
+        }),
         ..Resources::default()
     })
 }
@@ -128,7 +136,8 @@ mod tests {
 
     #[test]
     fn zeros_of_a_whole_struct_change_nothing() {
-        let json = br#"{"memory":{"limit":0,"swap":-1},"cpu":{"shares":0,"cpus":""},"pids":{"limit":7}}"#;
+        let json =
+            br#"{"memory":{"limit":0,"swap":-1},"cpu":{"shares":0,"cpus":""},"pids":{"limit":7}}"#;
         let mut resources: Resources = serde_json::from_slice(json).unwrap();
         zero_is_unchanged(&mut resources);
         let memory = resources.memory.unwrap();

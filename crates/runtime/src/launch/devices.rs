@@ -59,10 +59,16 @@ pub(super) fn push(spec: &Spec, own_users: bool, plan: &mut Plan) -> Result<(), 
         }
     }
     for (target, path) in LINKS {
-        plan.push(Step::Symlink { target: c_path(Path::new(target))?, path: c_path(Path::new(path))? });
+        plan.push(Step::Symlink {
+            target: c_path(Path::new(target))?,
+            path: c_path(Path::new(path))?,
+        });
     }
     if Path::new("/proc/kcore").exists() {
-        plan.push(Step::Symlink { target: c"/proc/kcore".into(), path: c"/dev/core".into() });
+        plan.push(Step::Symlink {
+            target: c"/proc/kcore".into(),
+            path: c"/dev/core".into(),
+        });
     }
     Ok(())
 }

@@ -98,19 +98,32 @@ impl LaunchError {
     }
 
     pub(crate) fn hook_socket(source: Errno) -> LaunchError {
-        LaunchError::Step { step: "receive the container's root for its hooks".into(), source }
+        LaunchError::Step {
+            step: "receive the container's root for its hooks".into(),
+            source,
+        }
     }
 
     pub(crate) fn from_failure(step: Option<&Step>, failure: Failure, program: &str) -> Self {
         let Some(step) = step else {
-            return LaunchError::Step { step: "unknown step".into(), source: failure.errno };
+            return LaunchError::Step {
+                step: "unknown step".into(),
+                source: failure.errno,
+            };
         };
         let program = program.to_owned();
-        let exec = |problem: String, code| LaunchError::Exec { program: program.clone(), problem, code };
-        let (Step::Exec(ExecCandidates { paths, .. }) | Step::FindProgram(ExecCandidates { paths, .. })) =
-            step
+        let exec = |problem: String, code| LaunchError::Exec {
+            program: program.clone(),
+            problem,
+            code,
+        };
+        let (Step::Exec(ExecCandidates { paths, .. })
+        | Step::FindProgram(ExecCandidates { paths, .. })) = step
         else {
-            return LaunchError::Step { step: step.describe(), source: failure.errno };
+            return LaunchError::Step {
+                step: step.describe(),
+                source: failure.errno,
+            };
         };
         match (failure.reason, failure.errno) {
             (Reason::NotFound, _) if paths.len() > 1 => {
@@ -135,12 +148,14 @@ impl LaunchError {
     pub fn exit_code(&self) -> i32 {
         match self {
             LaunchError::Exec { code, .. } => *code,
-            LaunchError::Step { source: Errno::ACCESS, step } if step.starts_with("chdir") => 126,
-            LaunchError::Step { source: Errno::NOTDIR | Errno::NOENT, step }
-                if step.starts_with("chdir") =>
-            {
-                127
-            }
+            LaunchError::Step {
+                source: Errno::ACCESS,
+                step,
+            } if step.starts_with("chdir") => 126,
+            LaunchError::Step {
+                source: Errno::NOTDIR | Errno::NOENT,
+                step,
+            } if step.starts_with("chdir") => 127,
             _ => 128,
         }
     }
@@ -166,7 +181,12 @@ fn describe(errno: Errno) -> String {
     let text = io::Error::from(errno).to_string();
     let text = text.split(" (os error").next().unwrap_or(&text);
     let mut letters = text.chars();
-    letters.next().map(|c| c.to_ascii_lowercase()).into_iter().chain(letters).collect()
+    letters
+        .next()
+        .map(|c| c.to_ascii_lowercase())
+        .into_iter()
+        .chain(letters)
+        .collect()
 }
 
 #[cfg(test)]
@@ -175,21 +195,59 @@ mod tests {
 
     fn exec(paths: usize) -> Step {
         let paths = vec![c"x".into(); paths];
-        Step::Exec(ExecCandidates { paths, args: vec![], env: vec![] })
+        Step::Exec(ExecCandidates {
+            paths,
+            args: vec![],
+            env: vec![],
+        })
     }
 
     fn failure(errno: Errno, reason: Reason) -> Failure {
-        Failure { step: 0, errno, reason }
+        Failure {
+            step: 0,
+            errno,
+            reason,
+        }
     }
 
     #[test]
     fn exec_failures_read_as_docker_words_them() {
         let cases = [
-            (2, Errno::NOENT, Reason::NotFound, "exec: \"x\": executable file not found in $PATH", 127),
-            (1, Errno::NOENT, Reason::NotFound, "exec: \"x\": stat x: no such file or directory", 127),
-            (1, Errno::ACCESS, Reason::Errno, "exec: \"x\": permission denied", 126),
-            (1, Errno::ACCESS, Reason::IsDirectory, "exec: \"x\": is a directory", 126),
-            (1, Errno::NOEXEC, Reason::Errno, "exec: \"x\": exec format error", 126),
+            (
+                2,
+                Errno::NOENT,
+                Reason::NotFound,
+                "exec: \"x\": executable file not found in $PATH",
+                127,
+            ),
+            (
+                1,
+                Errno::NOENT,
+                Reason::NotFound,
+                "exec: \"x\": stat x: no such file or directory",
+                127,
+            ),
+            (
+                1,
+                Errno::ACCESS,
+                Reason::Errno,
+                "exec: \"x\": permission denied",
+                126,
+            ),
+            (
+                1,
+                Errno::ACCESS,
+                Reason::IsDirectory,
+                "exec: \"x\": is a directory",
+                126,
+            ),
+            (
+                1,
+                Errno::NOEXEC,
+                Reason::Errno,
+                "exec: \"x\": exec format error",
+                126,
+            ),
         ];
         for (paths, errno, reason, text, code) in cases {
             let error = LaunchError::from_failure(Some(&exec(paths)), failure(errno, reason), "x");
@@ -201,7 +259,8 @@ mod tests {
     #[test]
     fn a_failed_step_names_itself_and_the_cause() {
         let step = Step::Hostname(c"h".into());
-        let error = LaunchError::from_failure(Some(&step), failure(Errno::PERM, Reason::Errno), "x");
+        let error =
+            LaunchError::from_failure(Some(&step), failure(Errno::PERM, Reason::Errno), "x");
         assert_eq!(error.report(), "set the host name: operation not permitted");
         assert_eq!(error.exit_code(), 128);
     }

@@ -16,7 +16,7 @@ use conex_spec::runtime::{NamespaceKind, Process, Seccomp};
 use conex_sys::child::{Plan, SpawnError, Step};
 use rustix::io::Errno;
 
-use super::{Launched, LaunchError, Stdio, candidates, identity, namespaces, push_stdio};
+use super::{LaunchError, Launched, Stdio, candidates, identity, namespaces, push_stdio};
 use crate::cgroup::{Cgroup, Layout};
 
 /// A process whose namespaces are entered.
@@ -71,7 +71,10 @@ impl Exec<'_> {
         let spawned = match plan.spawn(0, born_in) {
             // Controllers are handed on below it, so that it takes no process
             // itself: then where the first process has moved to.
-            Err(SpawnError::Clone { source: Errno::BUSY, .. }) if born_in.is_some() => {
+            Err(SpawnError::Clone {
+                source: Errno::BUSY,
+                ..
+            }) if born_in.is_some() => {
                 let moved = unified_dir_of(self.container.pid)?;
                 plan.spawn(0, Some(moved.as_fd()))?
             }
@@ -102,10 +105,13 @@ impl Target<'_> {
         if flags == 0 {
             return Ok(());
         }
-        let pidfd = self.pidfd.try_clone_to_owned().map_err(|e| LaunchError::Step {
-            step: "duplicate a descriptor".into(),
-            source: Errno::from_io_error(&e).unwrap_or(Errno::IO),
-        })?;
+        let pidfd = self
+            .pidfd
+            .try_clone_to_owned()
+            .map_err(|e| LaunchError::Step {
+                step: "duplicate a descriptor".into(),
+                source: Errno::from_io_error(&e).unwrap_or(Errno::IO),
+            })?;
         plan.push(Step::EnterNamespace(pidfd, flags));
         let for_children = libc::CLONE_NEWPID | namespaces::clone_flag(NamespaceKind::Time);
         if flags & for_children != 0 {
@@ -128,6 +134,9 @@ fn unified_dir_of(pid: i32) -> Result<OwnedFd, LaunchError> {
         (Some(unified), Some(below)) => unified.mount.join(below.trim_start_matches('/')),
         _ => return Err(LaunchError::cgroup(std::io::ErrorKind::NotFound.into())),
     };
-    let opened = OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY).open(path);
+    let opened = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_DIRECTORY)
+        .open(path);
     opened.map(OwnedFd::from).map_err(LaunchError::cgroup)
 }

@@ -1,6 +1,7 @@
 //! Hooks: programs of the configuration, run to their end with the container's
 //! state on their standard input. It must not know when which list is due.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -31,8 +32,8 @@ pub enum Place<'a> {
     WithRoot {
         /// The container.
         container: Target<'a>,
-        /// Everything mounted in it, detached.
-        tree: OwnedFd,
+        /// Everything mounted in it, detached, once for each hook.
+        trees: RefCell<Vec<OwnedFd>>,
         /// Where on the host the root is.
         at: &'a Path,
     },
@@ -55,10 +56,32 @@ pub fn run(
     place: &Place<'_>,
 ) -> Result<(), LaunchError> {
     for (index, hook) in hooks.iter().enumerate() {
-        run_one(hook, state, place)
-            .map_err(|problem| LaunchError::Hook { point, index, problem })?;
+        run_one(hook, state, place).map_err(|problem| LaunchError::Hook {
+            point,
+            index,
+            problem,
+        })?;
     }
     Ok(())
+}
+
+/// Runs all hooks, whatever becomes of each, and returns the failures.
+#[must_use]
+pub fn run_all(
+    point: &'static str,
+    hooks: &[Hook],
+    state: &State,
+    place: &Place<'_>,
+) -> Vec<LaunchError> {
+    let failed = |(index, hook)| match run_one(hook, state, place) {
+        Ok(()) => None,
+        Err(problem) => Some(LaunchError::Hook {
+            point,
+            index,
+            problem,
+        }),
+    };
+    hooks.iter().enumerate().filter_map(failed).collect()
 }
 
 fn run_one(hook: &Hook, state: &State, place: &Place<'_>) -> Result<(), String> {
@@ -70,9 +93,10 @@ fn run_one(hook: &Hook, state: &State, place: &Place<'_>) -> Result<(), String> 
     // Files in memory, as a pipe would block whoever writes more than it holds.
     let input = memory(&serde_json::to_vec(state).map_err(|e| e.to_string())?).map_err(said)?;
     let mut output = File::from(memory(&[]).map_err(said)?);
-    let (plan, born_in) =
-        plan(hook, input, &output, place).map_err(|error| error.report())?;
-    let mut spawned = plan.spawn(0, born_in).map_err(|e| LaunchError::from(e).report())?;
+    let (plan, born_in) = plan(hook, input, &output, place).map_err(|error| error.report())?;
+    let mut spawned = plan
+        .spawn(0, born_in)
+        .map_err(|e| LaunchError::from(e).report())?;
     match spawned.outcome() {
         Ok(Outcome::Running) => {}
         Ok(Outcome::Failed(failure)) => {
@@ -94,7 +118,10 @@ fn run_one(hook: &Hook, state: &State, place: &Place<'_>) -> Result<(), String> 
         Ok(0) => Ok(()),
         Ok(code) => {
             let said = said_in(&mut output);
-            Err(format!("{}: exit status {code}, output: {said}", hook.path.display()))
+            Err(format!(
+                "{}: exit status {code}, output: {said}",
+                hook.path.display()
+            ))
         }
         Err(errno) => Err(format!("wait for {}: {errno}", hook.path.display())),
     }
@@ -123,13 +150,20 @@ fn plan<'a>(
     let mut born_in = None;
     match place {
         Place::Host => {}
-        Place::WithRoot { container, tree, at } => {
-            let tree = conex_sys::mount::clone_tree(tree.as_fd(), c"", true).map_err(|source| {
-                LaunchError::Step { step: "copy the container's mounts".into(), source }
-            })?;
+        Place::WithRoot {
+            container,
+            trees,
+            at,
+        } => {
+            let tree = trees.borrow_mut().pop().ok_or(LaunchError::Vanished)?;
             plan.push(Step::Unshare(libc::CLONE_NEWNS));
-            plan.push(Step::Propagation(libc::MS_REC as u32 | libc::MS_SLAVE as u32));
-            plan.push(Step::Attach { tree, target: c_path(at)? });
+            plan.push(Step::Propagation(
+                libc::MS_REC as u32 | libc::MS_SLAVE as u32,
+            ));
+            plan.push(Step::Attach {
+                tree,
+                target: c_path(at)?,
+            });
             let without = libc::CLONE_NEWNS | libc::CLONE_NEWUSER | libc::CLONE_NEWPID;
             container.push_enter(!without, &mut plan)?;
         }
@@ -147,7 +181,11 @@ fn plan<'a>(
     plan.push(Step::Stdio(duplicate(output.as_fd())?, 1));
     plan.push(Step::Stdio(duplicate(output.as_fd())?, 2));
     let path = hook.path.to_string_lossy().into_owned();
-    let args = if hook.args.is_empty() { std::slice::from_ref(&path) } else { &hook.args };
+    let args = if hook.args.is_empty() {
+        std::slice::from_ref(&path)
+    } else {
+        &hook.args
+    };
     let strings = |list: &[String]| list.iter().map(|s| c_string(s)).collect::<Result<_, _>>();
     plan.push(Step::Exec(ExecCandidates {
         paths: vec![c_path(&hook.path)?],
@@ -185,7 +223,12 @@ mod tests {
 
     fn hook(script: &str, timeout_seconds: Option<i64>) -> Hook {
         let args = ["sh", "-c", script].map(str::to_owned).to_vec();
-        Hook { path: "/bin/sh".into(), args, env: vec!["X=y".into()], timeout_seconds }
+        Hook {
+            path: "/bin/sh".into(),
+            args,
+            env: vec!["X=y".into()],
+            timeout_seconds,
+        }
     }
 
     fn run_script(script: &str, timeout_seconds: Option<i64>) -> Result<(), String> {
@@ -197,8 +240,13 @@ mod tests {
             bundle: "/b".into(),
             annotations: Default::default(),
         };
-        run("prestart", &[hook(script, timeout_seconds)], &state, &Place::Host)
-            .map_err(|e| e.to_string())
+        run(
+            "prestart",
+            &[hook(script, timeout_seconds)],
+            &state,
+            &Place::Host,
+        )
+        .map_err(|e| e.to_string())
     }
 
     #[test]

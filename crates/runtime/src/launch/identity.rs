@@ -34,7 +34,11 @@ pub(crate) fn push_before_start(
 }
 
 fn cwd(process: &Process) -> &Path {
-    if process.cwd.as_os_str().is_empty() { Path::new("/") } else { &process.cwd }
+    if process.cwd.as_os_str().is_empty() {
+        Path::new("/")
+    } else {
+        &process.cwd
+    }
 }
 
 /// From the change of user to the last step before the exec.
@@ -87,7 +91,9 @@ pub(crate) fn push_after_start(
 /// The sets as far as this process can hand them on; a configuration without
 /// any means none. The ambient set is what the kernel lets it be.
 fn masks(process: &Process) -> CapabilityMasks {
-    let Some(sets) = &process.capabilities else { return CapabilityMasks::default() };
+    let Some(sets) = &process.capabilities else {
+        return CapabilityMasks::default();
+    };
     let (permitted, inheritable) = (mask(&sets.permitted), mask(&sets.inheritable));
     CapabilityMasks {
         bounding: mask(&sets.bounding),
@@ -122,10 +128,11 @@ fn push_rlimit(
     plan: &mut Plan,
     warnings: &mut Vec<String>,
 ) -> Result<(), LaunchError> {
-    let (number, resource) = rlimit(name).ok_or_else(|| {
-        LaunchError::Unsupported(format!("rlimit {name} is not known"))
-    })?;
-    let own = rustix::process::getrlimit(resource).maximum.unwrap_or(u64::MAX);
+    let (number, resource) = rlimit(name)
+        .ok_or_else(|| LaunchError::Unsupported(format!("rlimit {name} is not known")))?;
+    let own = rustix::process::getrlimit(resource)
+        .maximum
+        .unwrap_or(u64::MAX);
     let (mut soft, mut hard) = (soft, hard);
     if hard > own && !has_sys_resource() {
         warnings.push(format!(
@@ -135,13 +142,19 @@ fn push_rlimit(
         hard = own;
         soft = soft.min(own);
     }
-    plan.push(Step::Rlimit { resource: number, soft, hard });
+    plan.push(Step::Rlimit {
+        resource: number,
+        soft,
+        hard,
+    });
     Ok(())
 }
 
 fn has_sys_resource() -> bool {
-    rustix::thread::capabilities(None)
-        .is_ok_and(|sets| sets.effective.contains(rustix::thread::CapabilitySet::SYS_RESOURCE))
+    rustix::thread::capabilities(None).is_ok_and(|sets| {
+        sets.effective
+            .contains(rustix::thread::CapabilitySet::SYS_RESOURCE)
+    })
 }
 
 /// Number and name of a limit: getrlimit(2).
@@ -179,7 +192,9 @@ mod tests {
             eprintln!("skipped: CAP_SYS_RESOURCE is held, so no limit is out of reach");
             return;
         }
-        let own = rustix::process::getrlimit(Resource::Nofile).maximum.unwrap();
+        let own = rustix::process::getrlimit(Resource::Nofile)
+            .maximum
+            .unwrap();
         let (mut plan, mut warnings) = (Plan::new(), Vec::new());
         push_rlimit("RLIMIT_NOFILE", own + 1, own + 1, &mut plan, &mut warnings).unwrap();
         assert_eq!(warnings.len(), 1);

@@ -15,6 +15,7 @@ use super::{LaunchError, c_path, c_string, namespaces};
 use crate::cgroup::{Cgroup, Mode as CgroupMode};
 
 mod option;
+mod place;
 use option::Options;
 
 const RDONLY: u64 = 0x1;
@@ -24,7 +25,10 @@ const NOEXEC: u64 = 0x8;
 
 /// The words that are understood in `mounts[].options`, those of file systems aside.
 pub fn mount_options() -> Vec<String> {
-    option::WORDS.iter().map(|word| (*word).to_owned()).collect()
+    option::WORDS
+        .iter()
+        .map(|word| (*word).to_owned())
+        .collect()
 }
 
 /// The root and everything mounted below it.
@@ -37,24 +41,54 @@ pub(super) fn push_root(
     warnings: &mut Vec<String>,
 ) -> Result<(), LaunchError> {
     let mut below = Plan::new();
-    for mount in &spec.mounts {
-        push_mount(spec, mount, &root, cgroup, &mut below, warnings)?;
+    for (index, mount) in spec.mounts.iter().enumerate() {
+        let mut destination = clean(&mount.destination);
+        if !matches!(
+            mount.kind.as_deref(),
+            Some("proc" | "sysfs" | "cgroup" | "cgroup2")
+        ) {
+            let earlier = &spec.mounts[..index];
+            let covered = |path: &Path| {
+                earlier
+                    .iter()
+                    .any(|m| path.starts_with(clean(&m.destination)))
+            };
+            destination = place::find(&root, &destination, covered);
+        }
+        push_mount(
+            spec,
+            mount,
+            destination,
+            &root,
+            cgroup,
+            &mut below,
+            warnings,
+        )?;
     }
     if own_users {
         below = prepare_visible(below, plan);
     }
-    let word = spec.linux.as_ref().and_then(|l| l.rootfs_propagation.as_deref());
+    let word = spec
+        .linux
+        .as_ref()
+        .and_then(|l| l.rootfs_propagation.as_deref());
     let options = Options::parse(word.map(str::to_owned).as_slice());
     // What is mounted below the root must not show on the host, where the root
     // may be part of a shared mount; what the host mounts there shows inside
     // only if the root is asked to be more than private.
-    let kind = options.propagation.map_or(libc::MS_PRIVATE, |flags| flags & !libc::MS_REC);
+    let kind = options
+        .propagation
+        .map_or(libc::MS_PRIVATE, |flags| flags & !libc::MS_REC);
     let cut = match kind {
         libc::MS_SHARED | libc::MS_SLAVE => libc::MS_SLAVE,
         _ => libc::MS_PRIVATE,
     };
-    conex_sys::mount::set_attributes(root.as_fd(), 0, 0, cut, true)
-        .map_err(|source| LaunchError::Step { step: "cut the root off the host".into(), source })?;
+    conex_sys::mount::set_attributes(root.as_fd(), 0, 0, cut, true).map_err(|source| {
+        LaunchError::Step {
+            step: "cut the root off the host".into(),
+            source,
+        }
+    })?;
     plan.push(Step::PivotTo(root));
     if let Some(flags) = options.propagation {
         plan.push(Step::Propagation(flags as u32));
@@ -70,11 +104,20 @@ fn prepare_visible(steps: Plan, before: &mut Plan) -> Plan {
     let mut after = Plan::new();
     for step in steps {
         match step {
-            Step::Mount { filesystem, parameters, attributes, target, no_symlinks: true }
-                if [c"proc", c"sysfs"].contains(&filesystem.as_c_str()) && !slots.is_empty() =>
-            {
+            Step::Mount {
+                filesystem,
+                parameters,
+                attributes,
+                target,
+                no_symlinks: true,
+            } if [c"proc", c"sysfs"].contains(&filesystem.as_c_str()) && !slots.is_empty() => {
                 let slot = slots.next().unwrap_or(PREPARED);
-                before.push(Step::Prepare { slot, filesystem, parameters, attributes });
+                before.push(Step::Prepare {
+                    slot,
+                    filesystem,
+                    parameters,
+                    attributes,
+                });
                 after.push(Step::AttachPrepared { slot, target });
             }
             other => after.push(other),
@@ -85,7 +128,12 @@ fn prepare_visible(steps: Plan, before: &mut Plan) -> Plan {
 
 /// The root itself read-only; what is mounted below keeps its own attributes.
 pub(super) fn push_read_only_root(plan: &mut Plan) {
-    plan.push(Step::SetAttributes { path: c"/".into(), set: RDONLY, clear: 0, recursive: false });
+    plan.push(Step::SetAttributes {
+        path: c"/".into(),
+        set: RDONLY,
+        clear: 0,
+        recursive: false,
+    });
 }
 
 /// The working directory exists (docs: `WORKDIR` is created if missing).
@@ -105,7 +153,10 @@ pub(super) fn push_bound_file(
 ) -> Result<(), LaunchError> {
     let tree = clone_source(source, false)?;
     plan.push(Step::MakeFile(prefixes(target)?));
-    plan.push(Step::Attach { tree, target: c_path(target)? });
+    plan.push(Step::Attach {
+        tree,
+        target: c_path(target)?,
+    });
     Ok(())
 }
 
@@ -122,12 +173,12 @@ pub(super) fn push_parent_dirs(path: &Path, plan: &mut Plan) -> Result<(), Launc
 fn push_mount(
     spec: &Spec,
     mount: &Mount,
+    destination: PathBuf,
     root: &OwnedFd,
     cgroup: Option<&Cgroup>,
     plan: &mut Plan,
     warnings: &mut Vec<String>,
 ) -> Result<(), LaunchError> {
-    let destination = clean(&mount.destination);
     let target = c_path(&destination)?;
     let options = Options::parse(&mount.options);
     let kind = mount.kind.as_deref().unwrap_or("none");
@@ -169,7 +220,10 @@ fn push_mount(
     });
     if let Some(propagation) = options.propagation.filter(|p| *p != libc::MS_PRIVATE) {
         // A fresh mount is private already.
-        plan.push(Step::PropagationAt { path: target, flags: propagation });
+        plan.push(Step::PropagationAt {
+            path: target,
+            flags: propagation,
+        });
     }
     Ok(())
 }
@@ -186,7 +240,10 @@ fn push_bind(
         problem: "a bind mount needs a source".into(),
     })?;
     let tree = clone_source(source, options.recursive)?;
-    let failed = |source_errno| LaunchError::Source { path: source.to_owned(), source: source_errno };
+    let failed = |source_errno| LaunchError::Source {
+        path: source.to_owned(),
+        source: source_errno,
+    };
     let (set, clear) = (options.set, options.clear);
     if set | clear != 0 {
         conex_sys::mount::set_attributes(tree.as_fd(), set, clear, 0, false).map_err(failed)?;
@@ -205,7 +262,9 @@ fn push_bind(
             problem: "an idmapped mount needs uidMappings and gidMappings".into(),
         });
     }
-    let propagation = options.propagation.unwrap_or(libc::MS_PRIVATE | libc::MS_REC);
+    let propagation = options
+        .propagation
+        .unwrap_or(libc::MS_PRIVATE | libc::MS_REC);
     let recursive = propagation & libc::MS_REC != 0;
     let kind = propagation & !libc::MS_REC;
     conex_sys::mount::set_attributes(tree.as_fd(), 0, 0, kind, recursive).map_err(failed)?;
@@ -248,7 +307,10 @@ fn push_cgroup(
                 no_symlinks: true,
             });
         } else if let Some((_, dir)) = cgroup.hierarchies().first() {
-            plan.push(Step::Attach { tree: clone_with(dir, attributes)?, target });
+            plan.push(Step::Attach {
+                tree: clone_with(dir, attributes)?,
+                target,
+            });
         }
         return Ok(());
     }
@@ -265,7 +327,10 @@ fn push_cgroup(
     for (name, dir) in cgroup.hierarchies() {
         let at = destination.join(&name);
         plan.push(Step::MakeDirs(prefixes(&at)?));
-        plan.push(Step::Attach { tree: clone_with(&dir, attributes)?, target: c_path(&at)? });
+        plan.push(Step::Attach {
+            tree: clone_with(&dir, attributes)?,
+            target: c_path(&at)?,
+        });
         // "cpu,cpuacct" is also found under each of its names.
         for alias in name.split(',').filter(|alias| *alias != name) {
             plan.push(Step::Symlink {
@@ -275,21 +340,34 @@ fn push_cgroup(
         }
     }
     if options.set & RDONLY != 0 {
-        plan.push(Step::SetAttributes { path: target, set: RDONLY, clear: 0, recursive: false });
+        plan.push(Step::SetAttributes {
+            path: target,
+            set: RDONLY,
+            clear: 0,
+            recursive: false,
+        });
     }
     Ok(())
 }
 
 fn clone_with(dir: &Path, attributes: u64) -> Result<OwnedFd, LaunchError> {
     let tree = clone_source(dir, false)?;
-    conex_sys::mount::set_attributes(tree.as_fd(), attributes, 0, 0, false)
-        .map_err(|source| LaunchError::Source { path: dir.to_owned(), source })?;
+    conex_sys::mount::set_attributes(tree.as_fd(), attributes, 0, 0, false).map_err(|source| {
+        LaunchError::Source {
+            path: dir.to_owned(),
+            source,
+        }
+    })?;
     Ok(tree)
 }
 
 fn clone_source(source: &Path, recursive: bool) -> Result<OwnedFd, LaunchError> {
-    conex_sys::mount::clone_tree(rustix::fs::CWD, &c_path(source)?, recursive)
-        .map_err(|errno| LaunchError::Source { path: source.to_owned(), source: errno })
+    conex_sys::mount::clone_tree(rustix::fs::CWD, &c_path(source)?, recursive).map_err(|errno| {
+        LaunchError::Source {
+            path: source.to_owned(),
+            source: errno,
+        }
+    })
 }
 
 /// A detached mount of a directory on the host, to become a root.
@@ -303,8 +381,10 @@ pub fn root_from_path(path: &Path) -> Result<OwnedFd, LaunchError> {
         .custom_flags(libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC)
         .open(path)
         .map_err(failed)?;
-    conex_sys::mount::clone_tree(&directory, c"", true)
-        .map_err(|source| LaunchError::Source { path: path.to_owned(), source })
+    conex_sys::mount::clone_tree(&directory, c"", true).map_err(|source| LaunchError::Source {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 fn mode_inside(root: &OwnedFd, path: &Path) -> Option<u32> {
@@ -355,7 +435,10 @@ mod tests {
 
     #[test]
     fn prefixes_run_from_the_top() {
-        assert_eq!(prefixes(Path::new("/a/b")).unwrap(), vec![c"/a".to_owned(), c"/a/b".to_owned()]);
+        assert_eq!(
+            prefixes(Path::new("/a/b")).unwrap(),
+            vec![c"/a".to_owned(), c"/a/b".to_owned()]
+        );
         assert!(prefixes(Path::new("/")).unwrap().is_empty());
     }
 }

@@ -82,7 +82,9 @@ pub(super) fn resolve(spec: &Spec) -> Result<Namespaces, LaunchError> {
         kinds: Vec::new(),
         new_cgroup: false,
     };
-    let Some(linux) = &spec.linux else { return Ok(out) };
+    let Some(linux) = &spec.linux else {
+        return Ok(out);
+    };
     for namespace in &linux.namespaces {
         let kind = namespace.kind;
         let Some(path) = &namespace.path else {
@@ -95,8 +97,12 @@ pub(super) fn resolve(spec: &Spec) -> Result<Namespaces, LaunchError> {
             continue;
         };
         let open = || {
-            rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-                .map_err(|source| LaunchError::Namespace { path: path.clone(), source })
+            rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(
+                |source| LaunchError::Namespace {
+                    path: path.clone(),
+                    source,
+                },
+            )
         };
         match kind {
             NamespaceKind::Mount => {
@@ -161,7 +167,11 @@ impl Namespaces {
             || self.enter_user.is_some()
             || self.time_offsets.is_some()
             || (self.new_user && !self.enter.is_empty());
-        plan.extend(self.enter.drain(..).map(|(fd, kind)| Step::EnterNamespace(fd, kind)));
+        plan.extend(
+            self.enter
+                .drain(..)
+                .map(|(fd, kind)| Step::EnterNamespace(fd, kind)),
+        );
         if !again {
             return self.clone_flags;
         }
@@ -212,7 +222,11 @@ pub(super) fn mapped_users(uids: &[IdMapping], gids: &[IdMapping]) -> Result<Own
     let mut plan = Plan::new();
     plan.push(Step::AwaitParent);
     // Never reached: the process is not released.
-    plan.push(Step::Exec(ExecCandidates { paths: vec![], args: vec![], env: vec![] }));
+    plan.push(Step::Exec(ExecCandidates {
+        paths: vec![],
+        args: vec![],
+        env: vec![],
+    }));
     let spawned = plan.spawn(libc::CLONE_NEWUSER as u64, None)?;
     let made = map_users(uids, gids, &spawned).and_then(|()| {
         let path = PathBuf::from(format!("/proc/{}/ns/user", spawned.pid));

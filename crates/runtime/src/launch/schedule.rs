@@ -14,7 +14,10 @@ pub(super) fn push(process: &Process, plan: &mut Plan) -> Result<(), LaunchError
             })?;
         }
         let priority = u32::try_from(scheduler.priority).map_err(|_| {
-            LaunchError::Unsupported(format!("scheduler priority {} is negative", scheduler.priority))
+            LaunchError::Unsupported(format!(
+                "scheduler priority {} is negative",
+                scheduler.priority
+            ))
         })?;
         plan.push(Step::Scheduler(SchedulerAttributes {
             policy: policy(scheduler.policy),
@@ -51,7 +54,9 @@ pub(super) fn push_personality(spec: &Spec, plan: &mut Plan) -> Result<(), Launc
         return Ok(());
     };
     if let Some(flag) = personality.flags.first() {
-        return Err(LaunchError::Unsupported(format!("personality flag {flag} is not known")));
+        return Err(LaunchError::Unsupported(format!(
+            "personality flag {flag} is not known"
+        )));
     }
     plan.push(Step::Personality(match personality.domain {
         // PER_LINUX, PER_LINUX32: linux/personality.h

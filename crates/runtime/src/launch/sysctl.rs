@@ -8,19 +8,31 @@ use super::namespaces::is_own;
 use super::{LaunchError, c_string};
 
 pub(super) fn push(spec: &Spec, plan: &mut Plan) -> Result<(), LaunchError> {
-    let Some(linux) = &spec.linux else { return Ok(()) };
+    let Some(linux) = &spec.linux else {
+        return Ok(());
+    };
     for (name, value) in &linux.sysctl {
         // A key may use dots, or slashes where a component holds a dot.
-        let path = if name.contains('/') { name.clone() } else { name.replace('.', "/") };
+        let path = if name.contains('/') {
+            name.clone()
+        } else {
+            name.replace('.', "/")
+        };
         let refuse = |why: &str| LaunchError::Unsupported(format!("sysctl {name:?} {why}"));
-        let kind = namespace_of(&path).ok_or_else(|| refuse("is not in a separate kernel namespace"))?;
+        let kind =
+            namespace_of(&path).ok_or_else(|| refuse("is not in a separate kernel namespace"))?;
         let separate = linux
             .namespace(kind)
             .is_some_and(|n| n.path.as_ref().is_none_or(|path| !is_own(path, kind)));
         if !separate {
-            return Err(refuse(&format!("needs a {kind} namespace of the container's own")));
+            return Err(refuse(&format!(
+                "needs a {kind} namespace of the container's own"
+            )));
         }
-        plan.push(Step::Sysctl { path: c_string(&path)?, value: c_string(value)? });
+        plan.push(Step::Sysctl {
+            path: c_string(&path)?,
+            value: c_string(value)?,
+        });
     }
     Ok(())
 }
@@ -28,8 +40,16 @@ pub(super) fn push(spec: &Spec, plan: &mut Plan) -> Result<(), LaunchError> {
 /// Which namespace a parameter belongs to; `None` is the machine.
 /// Source: namespaces(7) and each kind's page.
 fn namespace_of(path: &str) -> Option<NamespaceKind> {
-    const IPC: [&str; 8] =
-        ["msgmax", "msgmnb", "msgmni", "sem", "shmall", "shmmax", "shmmni", "shm_rmid_forced"];
+    const IPC: [&str; 8] = [
+        "msgmax",
+        "msgmnb",
+        "msgmni",
+        "sem",
+        "shmall",
+        "shmmax",
+        "shmmni",
+        "shm_rmid_forced",
+    ];
     let (top, rest) = path.split_once('/')?;
     match (top, rest) {
         ("net", _) => Some(NamespaceKind::Network),
@@ -50,19 +70,37 @@ mod tests {
     fn push_one(name: &str, namespaces: &[NamespaceKind]) -> Result<Plan, LaunchError> {
         let linux = Linux {
             sysctl: [(name.to_owned(), "1".to_owned())].into(),
-            namespaces: namespaces.iter().map(|kind| Namespace::new(*kind)).collect(),
+            namespaces: namespaces
+                .iter()
+                .map(|kind| Namespace::new(*kind))
+                .collect(),
             ..Linux::default()
         };
         let mut plan = Plan::new();
-        push(&Spec { linux: Some(linux), ..Spec::default() }, &mut plan)?;
+        push(
+            &Spec {
+                linux: Some(linux),
+                ..Spec::default()
+            },
+            &mut plan,
+        )?;
         Ok(plan)
     }
 
     #[test]
     fn a_parameter_of_the_machine_is_refused() {
-        for name in ["kernel.panic", "vm.swappiness", "kernel.sem.x", "fs.file-max", "net"] {
+        for name in [
+            "kernel.panic",
+            "vm.swappiness",
+            "kernel.sem.x",
+            "fs.file-max",
+            "net",
+        ] {
             let error = push_one(name, &NamespaceKind::ALL).unwrap_err();
-            assert!(error.to_string().contains("separate kernel namespace"), "{error}");
+            assert!(
+                error.to_string().contains("separate kernel namespace"),
+                "{error}"
+            );
         }
     }
 

@@ -2,23 +2,28 @@
 
 use std::fs;
 
-use conex_spec::runtime::{
-    Capabilities, Rlimit, Seccomp, SeccompAction, SeccompSyscall, User,
-};
+use conex_spec::runtime::{Capabilities, Rlimit, Seccomp, SeccompAction, SeccompSyscall, User};
 
+use crate::bundle::bundle_or_skip;
 use crate::bundle::{stderr, stdout};
-use crate::bundle_or_skip;
 
 /// A line of /proc/PID/status.
 fn field<'a>(status: &'a str, name: &str) -> &'a str {
-    let line = status.lines().find(|line| line.starts_with(name)).unwrap_or_default();
+    let line = status
+        .lines()
+        .find(|line| line.starts_with(name))
+        .unwrap_or_default();
     line.split(':').nth(1).unwrap_or_default().trim()
 }
 
 #[test]
 fn capabilities_are_those_of_the_configuration() {
     let mut bundle = bundle_or_skip!();
-    let kill_chown = vec!["CAP_KILL".to_owned(), "CAP_CHOWN".to_owned(), "CAP_UNKNOWN".to_owned()];
+    let kill_chown = vec![
+        "CAP_KILL".to_owned(),
+        "CAP_CHOWN".to_owned(),
+        "CAP_UNKNOWN".to_owned(),
+    ];
     bundle.process().capabilities = Some(Capabilities {
         bounding: kill_chown.clone(),
         permitted: kill_chown.clone(),
@@ -79,7 +84,10 @@ fn no_new_privileges_and_seccomp_hold() {
             bundle.process().no_new_privileges = no_new_privileges;
             bundle.process().user.uid = uid;
             let text = bundle.run_script("cat /proc/self/status; mkdir /tmp/d 2>&1; true");
-            assert_eq!(field(&text, "NoNewPrivs"), u8::from(no_new_privileges).to_string());
+            assert_eq!(
+                field(&text, "NoNewPrivs"),
+                u8::from(no_new_privileges).to_string()
+            );
             assert_eq!(field(&text, "Seccomp"), "2");
             assert!(text.ends_with("Directory not empty\n"), "{text}");
         }
@@ -91,25 +99,37 @@ fn a_listener_for_seccomp_is_refused_by_name() {
     let mut bundle = bundle_or_skip!();
     let json = r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["mkdir"],"action":"SCMP_ACT_NOTIFY"}]}"#;
     bundle.linux().seccomp = Some(serde_json::from_str(json).unwrap());
-    assert!(bundle.run_fails().contains("SCMP_ACT_NOTIFY is not supported"));
+    assert!(
+        bundle
+            .run_fails()
+            .contains("SCMP_ACT_NOTIFY is not supported")
+    );
 }
 
 #[test]
 fn resource_limits_are_set_or_lowered_with_a_warning() {
     let mut bundle = bundle_or_skip!();
-    let limit = |kind: &str, soft, hard| Rlimit { kind: kind.into(), soft, hard };
+    let limit = |kind: &str, soft, hard| Rlimit {
+        kind: kind.into(),
+        soft,
+        hard,
+    };
     bundle.process().rlimits = vec![limit("RLIMIT_NOFILE", 100, 200), limit("RLIMIT_CORE", 0, 0)];
     let text = bundle.run_script("ulimit -Sn; ulimit -Hn; ulimit -c");
     assert_eq!(text, "100\n200\n0\n");
     let own = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
     bundle.process().rlimits = vec![limit("RLIMIT_NOFILE", 100, 1 << 30)];
-    let output = bundle.script("ulimit -Hn").oci(&["run", &bundle.id]);
+    bundle.script("ulimit -Hn");
+    let output = bundle.oci(&["run", &bundle.id]);
     let (got, said) = (stdout(&output), stderr(&output));
     if got.trim() == (1 << 30).to_string() {
         return;
     }
     assert_eq!(got.trim(), own.unwrap().to_string());
-    assert!(said.starts_with("warning: RLIMIT_NOFILE 1073741824 is above"), "{said}");
+    assert!(
+        said.starts_with("warning: RLIMIT_NOFILE 1073741824 is above"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -123,7 +143,10 @@ fn the_oom_score_is_raised() {
 fn the_working_directory_is_made_and_entered() {
     let mut bundle = bundle_or_skip!();
     bundle.process().cwd = "/deep/inside/it".into();
-    assert_eq!(bundle.run_script("pwd; stat -c %a ."), "/deep/inside/it\n755\n");
+    assert_eq!(
+        bundle.run_script("pwd; stat -c %a ."),
+        "/deep/inside/it\n755\n"
+    );
     // Root may enter what the user may not.
     let closed = bundle.root().join("closed");
     fs::create_dir(&closed).unwrap();
@@ -140,7 +163,10 @@ fn a_working_directory_that_is_a_descriptor_of_the_runtime_is_refused() {
     for cwd in ["/proc/self/fd/5", "/proc/self/fd/10/../..", "/link"] {
         bundle.process().cwd = cwd.into();
         let text = bundle.run_fails();
-        assert!(text.contains("symbolic link") || text.contains("symlink"), "{cwd}: {text}");
+        assert!(
+            text.contains("symbolic link") || text.contains("symlink"),
+            "{cwd}: {text}"
+        );
     }
 }
 
@@ -157,7 +183,11 @@ fn only_descriptors_that_are_asked_for_are_inherited() {
             bundle.id
         );
         let mut command = std::process::Command::new("sh");
-        command.current_dir(bundle.path()).arg("-c").arg(line).arg(program);
+        command
+            .current_dir(bundle.path())
+            .arg("-c")
+            .arg(line)
+            .arg(program);
         command.output().unwrap()
     };
     let kept = run(&bundle, "--preserve-fds 1");
@@ -166,7 +196,11 @@ fn only_descriptors_that_are_asked_for_are_inherited() {
     // The last one is the directory that ls has opened.
     assert_eq!(stdout(&run(&bundle, "")), "0\n1\n2\n3\n");
     let missing = bundle.oci(&["run", "--preserve-fds", "200", &bundle.id]);
-    assert!(stderr(&missing).contains("preserve descriptor"), "{}", stderr(&missing));
+    assert!(
+        stderr(&missing).contains("preserve descriptor"),
+        "{}",
+        stderr(&missing)
+    );
 }
 
 #[test]
@@ -174,7 +208,14 @@ fn the_environment_is_that_of_the_configuration() {
     let mut bundle = bundle_or_skip!();
     bundle.process().env = vec!["PATH=/bin".into(), "A=b c".into()];
     bundle.process().args = vec!["env".into()];
-    assert_eq!(bundle.run(), "PATH=/bin\nA=b c\n");
+    assert_eq!(bundle.run(), "PATH=/bin\nA=b c\nHOME=/\n");
+    let passwd = bundle.root().join("etc/passwd");
+    fs::write(passwd, "joe:x:12:34::/home/joe:/bin/sh\n").unwrap();
+    bundle.process().user.uid = 12;
+    bundle.process().env.push("HOME=".into());
+    assert!(bundle.run().ends_with("\nHOME=/home/joe\n"));
+    bundle.process().env.push("HOME=/mine".into());
+    assert!(bundle.run().ends_with("\nHOME=/mine\n"));
 }
 
 #[test]
@@ -184,8 +225,17 @@ fn scheduling_and_personality_are_set() {
     process.scheduler = serde_json::from_str(r#"{"policy":"SCHED_BATCH","nice":7}"#).unwrap();
     process.io_priority = serde_json::from_str(r#"{"class":"IOPRIO_CLASS_IDLE"}"#).unwrap();
     bundle.linux().personality = serde_json::from_str(r#"{"domain":"LINUX32"}"#).unwrap();
-    let text = bundle.run_script("cat /proc/self/stat; uname -m || busybox uname -m; busybox ionice -p 1");
-    let fields: Vec<&str> = text.lines().next().unwrap().rsplit(") ").next().unwrap().split(' ').collect();
+    let text =
+        bundle.run_script("cat /proc/self/stat; uname -m || busybox uname -m; busybox ionice -p 1");
+    let fields: Vec<&str> = text
+        .lines()
+        .next()
+        .unwrap()
+        .rsplit(") ")
+        .next()
+        .unwrap()
+        .split(' ')
+        .collect();
     assert_eq!((fields[16], fields[38]), ("7", "3"), "{text}");
     assert!(text.contains("i686") && text.ends_with("idle\n"), "{text}");
 }

@@ -19,7 +19,7 @@ use crate::answer::{self, Body};
 use crate::body;
 use crate::error::Error;
 use crate::hijack::{self, Input, Streams};
-use crate::legacy::{self, Shape};
+use crate::legacy;
 
 pub(super) fn list(call: &Call) -> Result<Response<Body>, Error> {
     let options = ListOptions {
@@ -50,7 +50,7 @@ pub(super) fn inspect(call: &Call, name: &str) -> Result<Response<Body>, Error> 
     let container = call
         .engine()
         .container_inspect(name, call.query.flag("size"))?;
-    let container = legacy::object_for(call.version, Shape::ContainerInspect, &container);
+    let container = legacy::container_inspect_for(call.version, &container);
     Ok(answer::json(StatusCode::OK, &container))
 }
 

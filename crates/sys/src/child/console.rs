@@ -16,11 +16,7 @@ const DEVPTS_SUPER_MAGIC: i64 = 0x1cd1;
 /// standard input, output and error of this session.
 ///
 /// The master is checked to be one (CVE-2025-52565).
-pub(super) fn open(
-    socket: BorrowedFd<'_>,
-    size: Option<(u16, u16)>,
-    mount: bool,
-) -> Result<()> {
+pub(super) fn open(socket: BorrowedFd<'_>, size: Option<(u16, u16)>, mount: bool) -> Result<()> {
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
     let resolve = ResolveFlags::NO_SYMLINKS;
     let master = fs::openat2(CWD, c"/dev/pts/ptmx", flags, Mode::empty(), resolve)?;
@@ -33,13 +29,22 @@ pub(super) fn open(
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     let slave = rustix::pty::ioctl_tiocgptpeer(&master, flags)?;
     if let Some((ws_row, ws_col)) = size {
-        let size = Winsize { ws_row, ws_col, ws_xpixel: 0, ws_ypixel: 0 };
+        let size = Winsize {
+            ws_row,
+            ws_col,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
         rustix::termios::tcsetwinsize(&master, size)?;
     }
     crate::socket::send_with_fd(socket, b"/dev/ptmx", master.as_fd())?;
     if mount {
         let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        match fs::open(c"/dev/console", flags | OFlags::EXCL, Mode::from_raw_mode(0o600)) {
+        match fs::open(
+            c"/dev/console",
+            flags | OFlags::EXCL,
+            Mode::from_raw_mode(0o600),
+        ) {
             Ok(_) | Err(Errno::EXIST) => {}
             Err(e) => return Err(e),
         }

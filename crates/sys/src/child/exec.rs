@@ -33,7 +33,11 @@ pub(super) fn exec_first(
                 let directory = rustix::fs::statat(CWD, path.as_c_str(), AtFlags::empty())
                     .is_ok_and(|s| FileType::from_raw_mode(s.st_mode) == FileType::Directory);
                 if !searched {
-                    let reason = if directory { Reason::IsDirectory } else { Reason::Errno };
+                    let reason = if directory {
+                        Reason::IsDirectory
+                    } else {
+                        Reason::Errno
+                    };
                     return (errno, reason);
                 }
                 if !directory {
@@ -76,7 +80,12 @@ mod tests {
     use super::*;
 
     fn find(paths: &[&str]) -> Option<(i32, Reason)> {
-        find_first(&paths.iter().map(|p| CString::new(*p).unwrap()).collect::<Vec<_>>())
+        find_first(
+            &paths
+                .iter()
+                .map(|p| CString::new(*p).unwrap())
+                .collect::<Vec<_>>(),
+        )
     }
 
     #[test]
@@ -84,9 +93,15 @@ mod tests {
         assert_eq!(find(&["/bin/sh"]), None);
         assert_eq!(find(&["/none/x", "/bin/sh"]), None);
         assert_eq!(find(&["/none"]), Some((libc::ENOENT, Reason::NotFound)));
-        assert_eq!(find(&["/none/x", "/none/y"]), Some((libc::ENOENT, Reason::NotFound)));
+        assert_eq!(
+            find(&["/none/x", "/none/y"]),
+            Some((libc::ENOENT, Reason::NotFound))
+        );
         assert_eq!(find(&["/etc"]), Some((libc::EACCES, Reason::IsDirectory)));
         assert_eq!(find(&["/etc/passwd"]), Some((libc::EACCES, Reason::Errno)));
-        assert_eq!(find(&["/etc/passwd", "/etc"]), Some((libc::EACCES, Reason::Errno)));
+        assert_eq!(
+            find(&["/etc/passwd", "/etc"]),
+            Some((libc::EACCES, Reason::Errno))
+        );
     }
 }

@@ -9,7 +9,8 @@ use rustix::fs::{self, AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
-    fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
+    fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount,
+    open_tree,
 };
 
 use super::run::{Result, check};
@@ -91,7 +92,13 @@ pub(super) fn open_target(path: &CStr, no_symlinks: bool) -> Result<OwnedFd> {
     if no_symlinks {
         resolve |= ResolveFlags::NO_SYMLINKS;
     }
-    fs::openat2(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)
+    fs::openat2(
+        CWD,
+        path,
+        OFlags::PATH | OFlags::CLOEXEC,
+        Mode::empty(),
+        resolve,
+    )
 }
 
 /// Changes directory, but never through a magic link: `/proc/self/fd/7` is a
@@ -107,14 +114,19 @@ fn open_directory(at: BorrowedFd<'_>, path: &CStr) -> Result<OwnedFd> {
 }
 
 /// The part of a prefix that the one before it does not have.
-fn last_name<'a>(prefix: &'a CStr, parent_length: usize) -> Result<&'a CStr> {
+fn last_name(prefix: &CStr, parent_length: usize) -> Result<&CStr> {
     // Skips the slash, of which the root's own is the only one not before a name.
-    let bytes = prefix.to_bytes_with_nul().get(parent_length + 1..).ok_or(Errno::INVAL)?;
+    let bytes = prefix
+        .to_bytes_with_nul()
+        .get(parent_length + 1..)
+        .ok_or(Errno::INVAL)?;
     CStr::from_bytes_with_nul(bytes).map_err(|_| Errno::INVAL)
 }
 
 pub(super) fn make_dirs(prefixes: &[CString]) -> Result<()> {
-    let Some(last) = prefixes.last() else { return Ok(()) };
+    let Some(last) = prefixes.last() else {
+        return Ok(());
+    };
     match open_directory(CWD, last) {
         Err(Errno::NOENT) => {}
         // It is there; whether it can be entered is seen when it is used.
@@ -139,7 +151,9 @@ pub(super) fn make_dirs(prefixes: &[CString]) -> Result<()> {
 
 /// Makes an empty file in a directory that [`make_dirs`] has made.
 pub(super) fn make_file(prefixes: &[CString]) -> Result<()> {
-    let Some((path, parents)) = prefixes.split_last() else { return Err(Errno::INVAL) };
+    let Some((path, parents)) = prefixes.split_last() else {
+        return Err(Errno::INVAL);
+    };
     match open_target(path, false) {
         Err(Errno::NOENT) => {}
         other => return other.map(drop),
@@ -172,6 +186,7 @@ pub(super) fn make_device(path: &CStr, mode: u32, device: u64, uid: u32, gid: u3
 fn same_device(path: &CStr, kind: FileType, device: u64) -> Result<()> {
     let stat = fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW)?;
     let numbered = matches!(kind, FileType::CharacterDevice | FileType::BlockDevice);
-    let same = FileType::from_raw_mode(stat.st_mode) == kind && (!numbered || stat.st_rdev == device);
+    let same =
+        FileType::from_raw_mode(stat.st_mode) == kind && (!numbered || stat.st_rdev == device);
     if same { Ok(()) } else { Err(Errno::EXIST) }
 }

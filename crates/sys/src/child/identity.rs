@@ -10,9 +10,20 @@ pub(super) fn identity(uid: u32, gid: u32, groups: Option<&[u32]>) -> Result<()>
     // SAFETY: calls on this single-threaded child; the slice outlives them.
     unsafe {
         // Otherwise leaving root drops the capabilities the plan sets later.
-        check(libc::syscall(libc::SYS_prctl, libc::PR_SET_KEEPCAPS, 1, 0, 0, 0))?;
+        check(libc::syscall(
+            libc::SYS_prctl,
+            libc::PR_SET_KEEPCAPS,
+            1,
+            0,
+            0,
+            0,
+        ))?;
         if let Some(groups) = groups {
-            check(libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()))?;
+            check(libc::syscall(
+                libc::SYS_setgroups,
+                groups.len(),
+                groups.as_ptr(),
+            ))?;
         }
         check(libc::syscall(libc::SYS_setresgid, gid, gid, gid))?;
         check(libc::syscall(libc::SYS_setresuid, uid, uid, uid))
@@ -41,7 +52,11 @@ pub(super) fn capabilities(masks: &CapabilityMasks) -> Result<()> {
     let half = |mask: u64, high: bool| (if high { mask >> 32 } else { mask & 0xffff_ffff }) as u32;
     let header = [VERSION_3, 0];
     let row = |high: bool| {
-        [half(masks.effective, high), half(masks.permitted, high), half(masks.inheritable, high)]
+        [
+            half(masks.effective, high),
+            half(masks.permitted, high),
+            half(masks.inheritable, high),
+        ]
     };
     let data = [row(false), row(true)];
     // SAFETY: header and data have the layout of capget(2)'s version 3.
@@ -64,10 +79,16 @@ pub(super) fn capabilities(masks: &CapabilityMasks) -> Result<()> {
     Ok(())
 }
 
-
 pub(super) fn scheduler(attributes: &SchedulerAttributes) -> Result<()> {
     // SAFETY: the struct has sched_setattr(2)'s layout and says its own size.
-    check(unsafe { libc::syscall(libc::SYS_sched_setattr, 0, std::ptr::from_ref(attributes), 0) })
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_sched_setattr,
+            0,
+            std::ptr::from_ref(attributes),
+            0,
+        )
+    })
 }
 
 pub(super) fn io_priority(value: i32) -> Result<()> {
@@ -86,9 +107,8 @@ pub(super) fn new_keyring() -> Result<()> {
     const KEYCTL_JOIN_SESSION_KEYRING: i32 = 1;
     let anonymous: *const libc::c_char = std::ptr::null();
     // SAFETY: no name is given, a fresh keyring is made.
-    match check(unsafe {
-        libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, anonymous)
-    }) {
+    match check(unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, anonymous) })
+    {
         // A kernel without keys, or one around us that does not let us have any.
         Err(Errno::NOSYS | Errno::PERM) => Ok(()),
         other => other,

@@ -75,7 +75,14 @@ impl<'a> Registers<'a> {
         }
         // Whatever the parent left open ends at the exec.
         // SAFETY: only sets a flag on this process's descriptors.
-        unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+        unsafe {
+            libc::syscall(
+                libc::SYS_close_range,
+                3,
+                u32::MAX,
+                libc::CLOSE_RANGE_CLOEXEC,
+            )
+        };
         for (index, step) in steps.iter().enumerate() {
             let failed = match step {
                 Step::Exec(exec) => {
@@ -83,7 +90,10 @@ impl<'a> Registers<'a> {
                     Some(exec_first(&exec.paths, self.argv, self.envp))
                 }
                 Step::FindProgram(program) => find_first(&program.paths),
-                other => self.step(other).err().map(|e| (e.raw_os_error(), Reason::Errno)),
+                other => self
+                    .step(other)
+                    .err()
+                    .map(|e| (e.raw_os_error(), Reason::Errno)),
             };
             if let Some((errno, reason)) = failed {
                 let mut record = [FAILED; 1 + Failure::SIZE];
@@ -130,10 +140,13 @@ impl<'a> Registers<'a> {
             Step::PropagationAt { path, flags } => propagation(path, *flags),
             Step::PivotTo(mount) => pivot_to(mount.as_fd()),
             Step::MakeDirs(prefixes) => make_dirs(prefixes),
-            Step::SendRoot(socket) => {
+            Step::SendRoot { socket, copies } => {
                 let root = fs::open(c"/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
-                let tree = clone_tree(root.as_fd())?;
-                crate::socket::send_with_fd(socket.as_fd(), b"r", tree.as_fd())
+                for _ in 0..*copies {
+                    let tree = clone_tree(root.as_fd())?;
+                    crate::socket::send_with_fd(socket.as_fd(), b"r", tree.as_fd())?;
+                }
+                Ok(())
             }
             Step::MakeFile(prefixes) => make_file(prefixes),
             Step::Symlink { target, path } => {
@@ -142,21 +155,40 @@ impl<'a> Registers<'a> {
                     other => other,
                 }
             }
-            Step::Device { path, mode, device, uid, gid } => {
-                make_device(path, *mode, *device, *uid, *gid)
-            }
-            Step::Mount { filesystem, parameters, attributes, target, no_symlinks } => {
+            Step::Device {
+                path,
+                mode,
+                device,
+                uid,
+                gid,
+            } => make_device(path, *mode, *device, *uid, *gid),
+            Step::Mount {
+                filesystem,
+                parameters,
+                attributes,
+                target,
+                no_symlinks,
+            } => {
                 let tree = make_mount(filesystem, parameters, *attributes)?;
                 self.attach_made(tree, target, *no_symlinks)
             }
-            Step::Prepare { slot, filesystem, parameters, attributes } => {
+            Step::Prepare {
+                slot,
+                filesystem,
+                parameters,
+                attributes,
+            } => {
                 let tree = make_mount(filesystem, parameters, *attributes)?;
                 let place = self.prepared.get_mut(*slot).ok_or(Errno::INVAL)?;
                 *place = Some(ManuallyDrop::new(tree));
                 Ok(())
             }
             Step::AttachPrepared { slot, target } => {
-                let tree = self.prepared.get_mut(*slot).and_then(Option::take).ok_or(Errno::INVAL)?;
+                let tree = self
+                    .prepared
+                    .get_mut(*slot)
+                    .and_then(Option::take)
+                    .ok_or(Errno::INVAL)?;
                 self.attach_made(ManuallyDrop::into_inner(tree), target, true)
             }
             Step::Attach { tree, target } => {
@@ -164,7 +196,11 @@ impl<'a> Registers<'a> {
                 attach(tree.as_fd(), at.as_fd())
             }
             Step::KeepNull => {
-                let null = fs::open(c"/dev/null", OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+                let null = fs::open(
+                    c"/dev/null",
+                    OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+                    Mode::empty(),
+                )?;
                 let stat = fs::fstat(&null)?;
                 let character = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice;
                 if !character || stat.st_rdev != fs::makedev(1, 3) {
@@ -175,9 +211,12 @@ impl<'a> Registers<'a> {
             }
             Step::Mask(path) => self.mask(path),
             Step::ReadOnlyPath(path) => self.read_only_path(path),
-            Step::SetAttributes { path, set, clear, recursive } => {
-                crate::mount::set_attributes_at(CWD, path, *set, *clear, 0, *recursive, false)
-            }
+            Step::SetAttributes {
+                path,
+                set,
+                clear,
+                recursive,
+            } => crate::mount::set_attributes_at(CWD, path, *set, *clear, 0, *recursive, false),
             Step::Sysctl { path, value } => {
                 let root = self.proc_fd()?;
                 let sys = fs::openat(root, c"sys", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
@@ -193,14 +232,25 @@ impl<'a> Registers<'a> {
             Step::Hostname(name) => rustix::system::sethostname(name.as_bytes()),
             Step::DomainName(name) => rustix::system::setdomainname(name.as_bytes()),
             Step::LoopbackUp => loopback_up(),
-            Step::Console { socket, size, mount } => super::console::open(socket.as_fd(), *size, *mount),
+            Step::Console {
+                socket,
+                size,
+                mount,
+            } => super::console::open(socket.as_fd(), *size, *mount),
             Step::Stdio(fd, at) => {
                 // SAFETY: dup3/dup2 onto 0..=2, which belong to this child alone.
                 check(unsafe { libc::syscall(libc::SYS_dup3, fd.as_raw_fd(), *at, 0) })
             }
             Step::OwnStdio(uid) => own_stdio(*uid),
-            Step::Rlimit { resource, soft, hard } => {
-                let limit = libc::rlimit64 { rlim_cur: *soft, rlim_max: *hard };
+            Step::Rlimit {
+                resource,
+                soft,
+                hard,
+            } => {
+                let limit = libc::rlimit64 {
+                    rlim_cur: *soft,
+                    rlim_max: *hard,
+                };
                 let none: *mut libc::rlimit64 = std::ptr::null_mut();
                 // SAFETY: limit is a valid struct; the old value is not asked for.
                 check(unsafe {
@@ -218,14 +268,19 @@ impl<'a> Registers<'a> {
                 rustix::process::umask(Mode::from_raw_mode(*mask));
                 Ok(())
             }
-            Step::Identity { uid, gid, groups, set_groups } => {
-                identity(*uid, *gid, set_groups.then_some(groups.as_slice()))
-            }
+            Step::Identity {
+                uid,
+                gid,
+                groups,
+                set_groups,
+            } => identity(*uid, *gid, set_groups.then_some(groups.as_slice())),
             Step::BoundingSet(keep) => bounding_set(*keep),
             Step::Capabilities(masks) => capabilities(masks),
             Step::NoNewPrivileges => rustix::thread::set_no_new_privs(true),
             Step::Seccomp(program, flags) => crate::seccomp::install(program, *flags),
-            Step::AppArmor(profile) => self.exec_label(c"self/attr/apparmor/exec", b"exec ", profile),
+            Step::AppArmor(profile) => {
+                self.exec_label(c"self/attr/apparmor/exec", b"exec ", profile)
+            }
             Step::SelinuxLabel(label) => self.exec_label(c"self/attr/exec", b"", label),
             Step::Personality(domain) => personality(*domain),
             Step::IoPriority(value) => io_priority(*value),
@@ -249,7 +304,13 @@ impl<'a> Registers<'a> {
     fn proc_fd(&mut self) -> Result<BorrowedFd<'_>> {
         if self.proc.is_none() {
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            let found = fs::openat2(CWD, c"/proc", flags, Mode::empty(), ResolveFlags::NO_SYMLINKS)?;
+            let found = fs::openat2(
+                CWD,
+                c"/proc",
+                flags,
+                Mode::empty(),
+                ResolveFlags::NO_SYMLINKS,
+            )?;
             if !is_proc_root(found.as_fd())? {
                 return Err(Errno::NODEV);
             }
@@ -259,7 +320,9 @@ impl<'a> Registers<'a> {
     }
 
     fn await_parent(&mut self) -> Result<()> {
-        let Some((read, _)) = self.pipes.release else { return Err(Errno::INVAL) };
+        let Some((read, _)) = self.pipes.release else {
+            return Err(Errno::INVAL);
+        };
         self.report(&[WAITING]);
         // SAFETY: the read end is open for the whole life of this child.
         let read = unsafe { BorrowedFd::borrow_raw(read) };
@@ -313,7 +376,13 @@ impl<'a> Registers<'a> {
                 let offset = path.to_bytes().len() - rest.len();
                 let tail = CStr::from_bytes_with_nul(&path.to_bytes_with_nul()[offset..])
                     .map_err(|_| Errno::INVAL)?;
-                fs::openat2(proc.as_fd(), tail, flags, Mode::empty(), resolve | ResolveFlags::BENEATH)
+                fs::openat2(
+                    proc.as_fd(),
+                    tail,
+                    flags,
+                    Mode::empty(),
+                    resolve | ResolveFlags::BENEATH,
+                )
             }
             _ => fs::openat2(CWD, path, flags, Mode::empty(), resolve),
         }
@@ -372,7 +441,11 @@ pub(super) fn exit_now() -> ! {
 }
 
 pub(super) fn check(result: libc::c_long) -> Result<()> {
-    if result < 0 { Err(crate::last_errno()) } else { Ok(()) }
+    if result < 0 {
+        Err(crate::last_errno())
+    } else {
+        Ok(())
+    }
 }
 
 pub(super) fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<()> {
@@ -400,7 +473,13 @@ fn reset_signals() {
         }
         let empty = 0u64;
         let none: *mut u64 = std::ptr::null_mut();
-        libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const empty, none, 8);
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            &raw const empty,
+            none,
+            8,
+        );
     }
 }
 

@@ -64,7 +64,9 @@ impl Spawned {
     ///
     /// Errors: the child is gone.
     pub fn release(&mut self) -> Result<(), SpawnError> {
-        let Some(release) = &self.release else { return Ok(()) };
+        let Some(release) = &self.release else {
+            return Ok(());
+        };
         rustix::io::write(release, b"g")
             .map(drop)
             .map_err(|e| SpawnError::Pipe(std::io::Error::from(e)))
@@ -121,7 +123,11 @@ pub(super) const FAILED: u8 = b'f';
 
 /// A nul-terminated array of C string pointers for execve(2).
 pub(super) fn pointers(strings: &[std::ffi::CString]) -> Vec<*const c_char> {
-    strings.iter().map(|s| s.as_ptr()).chain(std::iter::once(std::ptr::null())).collect()
+    strings
+        .iter()
+        .map(|s| s.as_ptr())
+        .chain(std::iter::once(std::ptr::null()))
+        .collect()
 }
 
 impl Plan {
@@ -149,10 +155,16 @@ impl Plan {
         let envp = pointers(&exec.env);
         let has = |wanted: fn(&Step) -> bool| self.steps.iter().any(wanted);
         let (errors_read, errors_write) = pipe()?;
-        let release =
-            if has(|s| matches!(s, Step::AwaitParent)) { Some(pipe()?) } else { None };
-        let pid_pipe =
-            if has(|s| matches!(s, Step::CloneAgain(_))) { Some(pipe()?) } else { None };
+        let release = if has(|s| matches!(s, Step::AwaitParent)) {
+            Some(pipe()?)
+        } else {
+            None
+        };
+        let pid_pipe = if has(|s| matches!(s, Step::CloneAgain(_))) {
+            Some(pipe()?)
+        } else {
+            None
+        };
 
         let mut pidfd: libc::c_int = -1;
         let mut flags = namespaces | libc::CLONE_PIDFD as u64;
@@ -172,7 +184,9 @@ impl Plan {
         if pid == 0 {
             let pipes = Pipes {
                 errors: errors_write.as_raw_fd(),
-                release: release.as_ref().map(|(read, write)| (read.as_raw_fd(), write.as_raw_fd())),
+                release: release
+                    .as_ref()
+                    .map(|(read, write)| (read.as_raw_fd(), write.as_raw_fd())),
                 pid: pid_pipe.as_ref().map(|(_, write)| write.as_raw_fd()),
             };
             Registers::new(pipes, &argv, &envp).run(&self.steps);

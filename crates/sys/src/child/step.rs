@@ -115,8 +115,13 @@ pub enum Step {
     /// Makes a directory and its missing parents, mode 0755. Prefixes are
     /// shortest first, the last one is the directory itself.
     MakeDirs(Vec<CString>),
-    /// Sends a detached copy of everything mounted so far through a socket.
-    SendRoot(OwnedFd),
+    /// Sends detached copies of everything mounted so far through a socket.
+    SendRoot {
+        /// Carries one descriptor a message (`SCM_RIGHTS`).
+        socket: OwnedFd,
+        /// How many: a copy can be attached once.
+        copies: usize,
+    },
     /// Makes an empty file, and its missing parents, unless something exists
     /// there. Prefixes as with [`Step::MakeDirs`].
     MakeFile(Vec<CString>),
@@ -302,20 +307,28 @@ impl Step {
             Step::CloneAgain(flags) => format!("clone with flags {flags:#x}"),
             Step::TimeOffsets(_) => "set the clocks of the time namespace".into(),
             Step::NewKeyring => "make a session keyring".into(),
-            Step::SendRoot(_) => "hand out the root".into(),
+            Step::SendRoot { .. } => "hand out the root".into(),
             Step::NewSession => "start a session".into(),
             Step::Propagation(_) => "set the propagation of the root mount".into(),
             Step::PropagationAt { path, .. } => format!("set the propagation of {}", text(path)),
             Step::PivotTo(_) => "pivot to the container's root".into(),
             Step::MakeDirs(p) => {
-                format!("make directory {}", p.last().map(|c| text(c)).unwrap_or_default())
+                format!(
+                    "make directory {}",
+                    p.last().map(|c| text(c)).unwrap_or_default()
+                )
             }
             Step::MakeFile(p) => {
-                format!("make file {}", p.last().map(|c| text(c)).unwrap_or_default())
+                format!(
+                    "make file {}",
+                    p.last().map(|c| text(c)).unwrap_or_default()
+                )
             }
             Step::Symlink { path, .. } => format!("make symbolic link {}", text(path)),
             Step::Device { path, .. } => format!("make device node {}", text(path)),
-            Step::Mount { filesystem, target, .. } => {
+            Step::Mount {
+                filesystem, target, ..
+            } => {
                 format!("mount {} to {}", text(filesystem), text(target))
             }
             Step::Prepare { filesystem, .. } => format!("make a {} to mount", text(filesystem)),
@@ -327,7 +340,11 @@ impl Step {
             Step::ReadOnlyPath(p) => format!("make {} read-only", text(p)),
             Step::SetAttributes { path, .. } => format!("set mount attributes of {}", text(path)),
             Step::Sysctl { path, value } => {
-                format!("write sysctl {} = {}", text(path).replace('/', "."), text(value))
+                format!(
+                    "write sysctl {} = {}",
+                    text(path).replace('/', "."),
+                    text(value)
+                )
             }
             Step::Hostname(_) => "set the host name".into(),
             Step::DomainName(_) => "set the domain name".into(),
@@ -353,7 +370,10 @@ impl Step {
             Step::FindProgram(_) => "find the program".into(),
             Step::AwaitStart(_) => "wait for start".into(),
             Step::Exec(e) => {
-                format!("exec {:?}", e.args.first().map(|c| text(c)).unwrap_or_default())
+                format!(
+                    "exec {:?}",
+                    e.args.first().map(|c| text(c)).unwrap_or_default()
+                )
             }
         }
     }
@@ -474,7 +494,10 @@ mod tests {
 
     #[test]
     fn a_step_says_what_it_does() {
-        let step = Step::Sysctl { path: c"net/core/somaxconn".into(), value: c"10".into() };
+        let step = Step::Sysctl {
+            path: c"net/core/somaxconn".into(),
+            value: c"10".into(),
+        };
         assert_eq!(step.describe(), "write sysctl net.core.somaxconn = 10");
     }
 }

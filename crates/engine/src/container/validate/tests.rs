@@ -71,6 +71,7 @@ fn an_empty_request_gets_dockers_defaults() {
         ("Runtime", json!("conex")),
         ("OomKillDisable", json!(false)),
         ("PidsLimit", json!(null)),
+        ("PortBindings", json!({})),
         ("SecurityOpt", json!(null)),
         ("UsernsMode", json!("")),
         (

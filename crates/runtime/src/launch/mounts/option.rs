@@ -30,13 +30,59 @@ pub(super) struct Options {
 
 /// Every word that is not a parameter of a file system.
 pub(super) const WORDS: [&str; 53] = [
-    "atime", "bind", "defaults", "dev", "diratime", "exec", "idmap", "loud", "noatime", "nodev",
-    "nodiratime", "noexec", "norelatime", "nostrictatime", "nosuid", "nosymfollow", "private",
-    "ratime", "rbind", "rdev", "rdiratime", "relatime", "remount", "rexec", "ridmap", "rnoatime",
-    "rnodev", "rnodiratime", "rnoexec", "rnorelatime", "rnostrictatime", "rnosuid", "rnosymfollow",
-    "ro", "rprivate", "rrelatime", "rro", "rrw", "rshared", "rslave", "rstrictatime", "rsuid",
-    "rsymfollow", "runbindable", "rw", "shared", "silent", "slave", "strictatime", "suid",
-    "symfollow", "tmpcopyup", "unbindable",
+    "atime",
+    "bind",
+    "defaults",
+    "dev",
+    "diratime",
+    "exec",
+    "idmap",
+    "loud",
+    "noatime",
+    "nodev",
+    "nodiratime",
+    "noexec",
+    "norelatime",
+    "nostrictatime",
+    "nosuid",
+    "nosymfollow",
+    "private",
+    "ratime",
+    "rbind",
+    "rdev",
+    "rdiratime",
+    "relatime",
+    "remount",
+    "rexec",
+    "ridmap",
+    "rnoatime",
+    "rnodev",
+    "rnodiratime",
+    "rnoexec",
+    "rnorelatime",
+    "rnostrictatime",
+    "rnosuid",
+    "rnosymfollow",
+    "ro",
+    "rprivate",
+    "rrelatime",
+    "rro",
+    "rrw",
+    "rshared",
+    "rslave",
+    "rstrictatime",
+    "rsuid",
+    "rsymfollow",
+    "runbindable",
+    "rw",
+    "shared",
+    "silent",
+    "slave",
+    "strictatime",
+    "suid",
+    "symfollow",
+    "tmpcopyup",
+    "unbindable",
 ];
 
 /// The attribute a word stands for, and whether it sets or clears it.
@@ -73,9 +119,8 @@ impl Options {
     }
 
     fn word(&mut self, word: &str) {
-        let propagation = |kind: u64, recursive: bool| {
-            Some(if recursive { kind | libc::MS_REC } else { kind })
-        };
+        let propagation =
+            |kind: u64, recursive: bool| Some(if recursive { kind | libc::MS_REC } else { kind });
         match word {
             "bind" => self.bind = true,
             "rbind" => (self.bind, self.recursive) = (true, true),
@@ -96,7 +141,12 @@ impl Options {
                 if let Some((bits, sets)) = attribute(word) {
                     Self::apply(&mut self.set, &mut self.clear, bits, sets);
                 } else if let Some((bits, sets)) = word.strip_prefix('r').and_then(attribute) {
-                    Self::apply(&mut self.recursive_set, &mut self.recursive_clear, bits, sets);
+                    Self::apply(
+                        &mut self.recursive_set,
+                        &mut self.recursive_clear,
+                        bits,
+                        sets,
+                    );
                 } else {
                     self.data.push(word.to_owned());
                 }
@@ -144,7 +194,10 @@ mod tests {
 
     #[test]
     fn unknown_words_are_parameters_of_the_file_system() {
-        assert_eq!(parse(&["size=64m", "mode=1777", "noexec"]).data, ["size=64m", "mode=1777"]);
+        assert_eq!(
+            parse(&["size=64m", "mode=1777", "noexec"]).data,
+            ["size=64m", "mode=1777"]
+        );
     }
 
     #[test]
