@@ -40,10 +40,11 @@ pub struct Outcome {
     pub took: Duration,
 }
 
-/// Boots the machine once with all suites and the given unit test programs.
+/// Boots the machine once with all suites and the given programs, each with its
+/// place in the machine (`tests/name` to be run, `examples/name` to be there).
 ///
 /// `Err` is the reason why there is no machine here (a skip, not a failure).
-pub fn run(unit_tests: &[(&str, PathBuf)], limit: Duration) -> Result<Outcome, String> {
+pub fn run(programs: &[(String, PathBuf)], limit: Duration) -> Result<Outcome, String> {
     let qemu = workspace::program("qemu-system-x86_64").ok_or("qemu-system-x86_64 is missing")?;
     fixture::make(Fixture::Kernel)?;
     let busybox_tar = fixture::make(Fixture::Busybox)?;
@@ -55,7 +56,7 @@ pub fn run(unit_tests: &[(&str, PathBuf)], limit: Duration) -> Result<Outcome, S
         .tempdir_in(&vm)
         .map_err(|e| format!("{}: {e}", vm.display()))?;
     let initramfs = work.path().join("initramfs");
-    write_initramfs(&initramfs, &vm, &busybox, &busybox_tar, unit_tests)
+    write_initramfs(&initramfs, &vm, &busybox, &busybox_tar, programs)
         .map_err(|e| format!("cannot write {}: {e}", initramfs.display()))?;
 
     let started = Instant::now();
@@ -123,11 +124,13 @@ fn write_initramfs(
     vm: &Path,
     busybox: &Path,
     busybox_tar: &Path,
-    unit_tests: &[(&str, PathBuf)],
+    programs: &[(String, PathBuf)],
 ) -> io::Result<()> {
     let rig = workspace::root().join("tests/vm");
     let mut archive = Cpio::create(to)?;
-    for dir in ["bin", "dev", "fixtures", "modules", "suite", "tests"] {
+    for dir in [
+        "bin", "dev", "examples", "fixtures", "modules", "suite", "tests",
+    ] {
         archive.directory(dir)?;
     }
     // The kernel opens the console before anything could make it.
@@ -156,8 +159,8 @@ fn write_initramfs(
     if conex.is_file() {
         archive.file("conex", &stripped(&conex, vm)?, 0o755)?;
     }
-    for (name, program) in unit_tests {
-        archive.file(&format!("tests/{name}"), &stripped(program, vm)?, 0o755)?;
+    for (name, program) in programs {
+        archive.file(name, &stripped(program, vm)?, 0o755)?;
     }
     archive.finish()
 }

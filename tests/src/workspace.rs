@@ -41,10 +41,10 @@ pub fn conex() -> PathBuf {
     }
 }
 
-/// The unit test program of a package (`conex_runtime`), the newest where
-/// several builds are kept; `None` when it was not built.
-pub fn unit_tests(package: &str) -> Option<PathBuf> {
-    let prefix = format!("{package}-");
+/// The test program of this name (`conex_runtime` for a package's unit tests),
+/// the newest where several builds are kept; `None` when it was not built.
+pub fn test_program(name: &str) -> Option<PathBuf> {
+    let prefix = format!("{name}-");
     let entries = std::fs::read_dir(profile_dir().join("deps")).ok()?;
     entries
         .filter_map(Result::ok)

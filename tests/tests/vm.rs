@@ -5,15 +5,25 @@ use std::time::Duration;
 
 use conex_tests::{skip, vm, workspace};
 
-/// Unit test programs that are worth a second run on cgroup v2.
-const UNIT_TESTS: &[&str] = &["conex_runtime", "conex_sys"];
+/// Test programs that are worth a second run on cgroup v2.
+const TESTS: &[&str] = &["conex_runtime", "conex_sys", "oci"];
+
+/// What `oci` starts: the runtime's command line.
+const EXAMPLE: &str = "examples/oci";
 
 #[test]
 fn every_suite_passes_on_a_cgroup_v2_kernel() {
-    let programs: Vec<_> = UNIT_TESTS
+    let example = workspace::profile_dir().join(EXAMPLE);
+    let mut programs: Vec<_> = TESTS
         .iter()
-        .filter_map(|name| workspace::unit_tests(name).map(|path| (*name, path)))
+        .filter(|name| **name != "oci" || example.is_file())
+        .filter_map(|name| {
+            workspace::test_program(name).map(|path| (format!("tests/{name}"), path))
+        })
         .collect();
+    if example.is_file() {
+        programs.push((EXAMPLE.to_owned(), example));
+    }
     let outcome = match vm::run(&programs, Duration::from_secs(240)) {
         Ok(outcome) => outcome,
         Err(reason) => return skip(&reason),

@@ -13,6 +13,7 @@ pub mod container;
 pub mod descriptor;
 pub mod error;
 pub mod event;
+pub mod exec;
 pub mod filters;
 pub mod image;
 pub mod progress;

@@ -188,6 +188,19 @@ impl Client {
         self.call(Method::POST, path, None).await?.discard().await
     }
 
+    /// POST of JSON, whose answer has no body of interest.
+    ///
+    /// # Errors
+    /// Any; [`Error::Api`] when the engine refuses.
+    pub async fn post_discard<B: Serialize + ?Sized>(
+        &self,
+        path: &str,
+        body: &B,
+    ) -> Result<(), Error> {
+        let body = encode(path, Some(body))?;
+        self.call(Method::POST, path, body).await?.discard().await
+    }
+
     /// POST without a body that returns with the answer's *head*.
     ///
     /// For calls that promise something with their head and answer later, such as a wait.

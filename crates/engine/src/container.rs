@@ -11,7 +11,9 @@ mod list;
 pub(crate) mod logs;
 mod merge;
 mod mount;
+mod pause;
 mod remove;
+mod rename;
 pub(crate) mod restore;
 mod spec;
 mod start;
@@ -32,6 +34,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 
 use crate::event::Events;
+pub(crate) use start::merged_link;
+pub(crate) use spec::exec_process;
 pub(crate) use state::State;
 pub(crate) use table::Table;
 

@@ -9,7 +9,7 @@
 //!   containers/<id>/               config.json, hosts, hostname, resolv.conf, <id>-json.log
 //!   overlay2/<layer>/              layers and container layers
 //!   volumes/<name>/_data
-//!   tmp/                           emptied at start
+//!   tmp/                           emptied behind the start
 //!   lost/                          strangers found at start; never deleted
 //! <exec root>/                     gone after a reboot
 //!   containers/<id>/               monitor.sock, exit.json
@@ -81,6 +81,11 @@ impl Root {
         self.data.join("tmp")
     }
 
+    /// Where a container's directory is made, to appear in one step.
+    pub(crate) fn draft(&self, id: &str) -> PathBuf {
+        self.tmp().join(format!("new-{id}"))
+    }
+
     pub(crate) fn lock(&self) -> PathBuf {
         self.data.join("lock")
     }
@@ -106,17 +111,24 @@ impl Root {
         Ok(place)
     }
 
-    /// Empties `tmp`: nothing in it was ever promised to anybody.
-    pub(crate) fn clear_tmp(&self) -> io::Result<()> {
-        for entry in fs::read_dir(self.tmp())? {
-            let path = entry?.path();
-            if path.is_dir() && !path.is_symlink() {
-                fs::remove_dir_all(&path)?;
-            } else {
-                fs::remove_file(&path)?;
+    /// What an earlier engine left in `tmp`: nothing in it was ever promised
+    /// to anybody.
+    pub(crate) fn tmp_leftovers(&self) -> io::Result<Vec<PathBuf>> {
+        fs::read_dir(self.tmp())?.map(|entry| Ok(entry?.path())).collect()
+    }
+
+    /// Deletes leftovers. One that cannot be deleted (`chattr +i` by a
+    /// container) costs its space, never the engine's start. Blocks.
+    pub(crate) fn delete_leftovers(leftovers: &[PathBuf]) {
+        for path in leftovers {
+            let deleted = match path.is_dir() && !path.is_symlink() {
+                true => fs::remove_dir_all(path),
+                false => fs::remove_file(path),
+            };
+            if let Err(error) = deleted {
+                tracing::warn!(path = %path.display(), %error, "a leftover stays");
             }
         }
-        Ok(())
     }
 }
 
@@ -134,7 +146,8 @@ mod tests {
         let aside = root.discard(&path).unwrap().unwrap();
         assert!(!path.exists() && aside.exists());
         assert_eq!(root.discard(&path).unwrap(), None);
-        root.clear_tmp().unwrap();
+        Root::delete_leftovers(&[root.tmp().join("gone")]);
+        Root::delete_leftovers(&root.tmp_leftovers().unwrap());
         assert!(!aside.exists());
     }
 }

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, RwLock};
 
 use conex_layers::driver::{Driver, Kind, LayerId};
@@ -14,7 +15,7 @@ use thiserror::Error as ThisError;
 use tokio::sync::oneshot;
 
 use crate::container::state::State;
-use crate::container::{Container, Table};
+use crate::container::{Container, Record, Table};
 use crate::disk::Root;
 use crate::event::Events;
 use crate::image::Images;
@@ -36,10 +37,13 @@ pub(crate) struct Inner {
     pub(crate) events: Arc<Events>,
     pub(crate) images: Images,
     pub(crate) containers: RwLock<Table>,
+    pub(crate) execs: crate::exec::Execs,
     pub(crate) cgroups: Layout,
     pub(crate) state_db: Database,
     pub(crate) executable: OwnedFd,
     pub(crate) own_oom_score: i32,
+    /// It is going: what ends now is not restarted by it.
+    leaving: AtomicBool,
     _lock: FileLock,
 }
 
@@ -82,13 +86,20 @@ impl Engine {
     ///
     /// Must be called within the runtime that will serve it.
     pub async fn open(config: Config) -> Result<Engine, OpenError> {
+        // The modes of everything made here are meant as they are written;
+        // resolv.conf must be readable whatever umask the caller has.
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
         process::bury_children()?;
         let inner = tokio::task::spawn_blocking(move || Inner::open(config))
             .await
             .map_err(io::Error::other)??;
         let inner = Arc::new(inner);
+        let leftovers = inner.root.tmp_leftovers()?;
         inner.images.drop_unfinished(inner.driver.as_ref());
         container::restore::restore(&inner).await?;
+        std::thread::Builder::new()
+            .name("clear-tmp".into())
+            .spawn(move || Root::delete_leftovers(&leftovers))?;
         Ok(Engine { inner })
     }
 
@@ -111,14 +122,10 @@ impl Engine {
     /// Stops every running container, each with its own signal and patience,
     /// and gives back what belongs to the engine alone.
     pub async fn shut_down(&self, stop_containers: bool) {
+        self.inner.leaving.store(true, Ordering::Relaxed);
         if stop_containers {
-            let names: Vec<String> = {
-                let table = self.inner.table();
-                table.iter().filter(|c| c.state().is_running()).map(|c| c.id().to_owned()).collect()
-            };
-            let stops = names.iter().map(|name| {
-                self.container_stop(name, conex_api::container::StopOptions::default())
-            });
+            let all: Vec<_> = self.inner.table().iter().cloned().collect();
+            let stops = all.iter().map(|container| self.stop_for_leaving(container));
             for result in futures_util::future::join_all(stops).await {
                 if let Err(error) = result {
                     tracing::debug!(%error, "not stopped");
@@ -133,7 +140,6 @@ impl Inner {
     fn open(config: Config) -> Result<Inner, OpenError> {
         let root = Root::create(&config.data_root, &config.exec_root)?;
         let lock = FileLock::try_acquire(&root.lock())?;
-        root.clear_tmp()?;
         let id = engine_id(&root)?;
         let name = config.storage_driver.clone().unwrap_or_else(|| Kind::Overlay2.name().into());
         let boxed = |e: Box<dyn std::error::Error + Send + Sync>| OpenError::Driver {
@@ -155,6 +161,7 @@ impl Inner {
             events: Arc::new(Events::new()),
             images,
             containers: RwLock::default(),
+            execs: crate::exec::Execs::default(),
             cgroups: Layout::detect()?,
             state_db,
             executable,
@@ -162,6 +169,7 @@ impl Inner {
             id,
             root,
             config,
+            leaving: AtomicBool::new(false),
             _lock: lock,
         })
     }
@@ -178,6 +186,11 @@ impl Inner {
 
     pub(crate) fn find(&self, name: &str) -> Result<Arc<Container>, Error> {
         self.table().find(name)
+    }
+
+    /// Whether the engine is going.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Relaxed)
     }
 
     /// Runs a job on the container database and waits for its commit.
@@ -216,14 +229,17 @@ impl Inner {
         }
     }
 
-    /// Ends whatever runs in a container's cgroup and removes it. Blocks.
-    pub(crate) fn kill_cgroup(&self, id: &str) {
-        let parent = self.find(id).map(|c| c.record.host_config.cgroup_parent.clone());
-        let path = self.cgroup_path(id, parent.as_deref().unwrap_or_default());
-        let Ok(cgroup) = Cgroup::open(&self.cgroups, &path) else { return };
+    /// Takes back what a monitor left that died: processes, cgroup, and links
+    /// to a process id that is anybody's now. Says whether there was a cgroup.
+    /// Blocks, for two seconds at most.
+    pub(crate) fn clear_run(&self, record: &Record) -> bool {
+        let _absent = std::fs::remove_file(container::merged_link(self, record)).is_err();
+        let path = self.cgroup_path(&record.id, &record.host_config.cgroup_parent);
+        let Ok(cgroup) = Cgroup::open(&self.cgroups, &path) else { return false };
         if let Err(error) = cgroup.kill().and_then(|()| cgroup.remove()) {
-            tracing::warn!(container = id, %error, "its cgroup is left");
+            tracing::warn!(container = record.id, %error, "its cgroup is left");
         }
+        true
     }
 
     /// Removes the directory above the containers' cgroups if none is left.

@@ -43,6 +43,8 @@ pub(crate) struct Images {
     known: RwLock<Known>,
     /// One init layer is built at a time; a second builder finds it done.
     init: std::sync::Mutex<()>,
+    /// One import at a time decides whether its layer is new.
+    naming: std::sync::Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -75,7 +77,7 @@ impl Images {
         for layer in layers {
             known.layers.insert(layer.chain_id.clone(), layer);
         }
-        Ok(Images { db, known: RwLock::new(known), init: std::sync::Mutex::default() })
+        Ok(Images { db, known: RwLock::new(known), init: std::sync::Mutex::default(), naming: std::sync::Mutex::default() })
     }
 
     fn known(&self) -> RwLockReadGuard<'_, Known> {

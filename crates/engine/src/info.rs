@@ -23,10 +23,15 @@ impl Engine {
     /// Facts about engine and host.
     pub fn info(&self) -> Info {
         let inner = &self.inner;
-        let (mut running, mut stopped, mut all) = (0, 0, 0);
+        let (mut running, mut paused, mut stopped, mut all) = (0, 0, 0, 0);
         for container in inner.table().iter() {
             all += 1;
-            if container.state().is_running() { running += 1 } else { stopped += 1 }
+            let state = container.state();
+            match () {
+                () if state.is_paused() => paused += 1,
+                () if state.is_running() => running += 1,
+                () => stopped += 1,
+            }
         }
         let cgroups = &inner.cgroups;
         let unified = cgroups.mode() == Mode::Unified;
@@ -43,6 +48,7 @@ impl Engine {
             id: inner.id.clone(),
             containers: all,
             containers_running: running,
+            containers_paused: paused,
             containers_stopped: stopped,
             images: inner.images.count() as i64,
             driver: inner.driver.kind().name().into(),

@@ -16,6 +16,7 @@ mod disk;
 mod engine;
 mod error;
 mod event;
+mod exec;
 mod id;
 mod image;
 mod info;

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use conex_logs::{Stream, frame};
 use rustix::io::Errno;
-use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
+use rustix::net::{SendAncillaryBuffer, SendFlags, Shutdown, sendmsg};
 
 use crate::protocol::Streams;
 use crate::start::non_blocking;
@@ -25,6 +25,8 @@ pub(crate) struct Attacher {
     waiting: Vec<u8>,
     at: usize,
     input_open: bool,
+    /// The other side is closed; its last input may still be here.
+    left: bool,
     gone: bool,
 }
 
@@ -33,7 +35,7 @@ impl Attacher {
     pub(crate) fn new(socket: OwnedFd, streams: Streams, raw: bool) -> Attacher {
         non_blocking(&socket);
         let input_open = streams.stdin;
-        Attacher { socket, streams, raw, waiting: Vec::new(), at: 0, input_open, gone: false }
+        Attacher { socket, streams, raw, waiting: Vec::new(), at: 0, input_open, left: false, gone: false }
     }
 
     pub(crate) fn socket(&self) -> BorrowedFd<'_> {
@@ -60,6 +62,29 @@ impl Attacher {
         self.gone
     }
 
+    /// Whether only its input, if any, is still of interest.
+    pub(crate) fn has_left(&self) -> bool {
+        self.left
+    }
+
+    /// The other side closed both directions: output goes nowhere, input it
+    /// sent before is still to be read.
+    pub(crate) fn leave(&mut self) {
+        self.left = true;
+        self.waiting = Vec::new();
+        self.at = 0;
+        self.gone |= !self.input_open;
+    }
+
+    /// Ends the connection. Input that the container never took is read away
+    /// first: a socket closed over unread bytes resets its peer, which would
+    /// take the last output for an error.
+    pub(crate) fn close(self) {
+        let _gone = rustix::net::shutdown(&self.socket, Shutdown::Both).is_err();
+        let mut nowhere = [0; 4096];
+        while matches!(rustix::io::read(&self.socket, &mut nowhere), Ok(1..)) {}
+    }
+
     pub(crate) fn mark_gone(&mut self) {
         self.gone = true;
     }
@@ -69,6 +94,7 @@ impl Attacher {
         match rustix::io::read(&self.socket, &mut *buffer) {
             Ok(0) => {
                 self.input_open = false;
+                self.gone |= self.left;
                 Some(&[])
             }
             Ok(n) => Some(&buffer[..n]),
@@ -87,7 +113,7 @@ impl Attacher {
             Stream::Stdout => self.streams.stdout,
             Stream::Stderr => self.streams.stderr,
         };
-        if self.gone || !wanted || bytes.is_empty() {
+        if self.gone || self.left || !wanted || bytes.is_empty() {
             return;
         }
         let header = frame::header(stream, bytes.len() as u32);
@@ -166,6 +192,30 @@ mod tests {
         }
         assert_eq!(got, pushed);
         assert!(!attacher.holds_back() && !attacher.is_waiting());
+    }
+
+    #[test]
+    fn input_sent_before_leaving_is_still_read() {
+        let (ours, client) = conex_sys::socket::pair(SocketType::STREAM).unwrap();
+        let streams = Streams { stdin: true, stdout: true, stderr: false };
+        let mut attacher = Attacher::new(ours, streams, true);
+        rustix::io::write(&client, b"last words").unwrap();
+        drop(client);
+        attacher.leave();
+        assert!(attacher.sends_input() && !attacher.is_gone());
+        let mut buffer = [0; 64];
+        assert_eq!(attacher.read(&mut buffer).unwrap(), b"last words");
+        assert_eq!(attacher.read(&mut buffer).unwrap(), b"");
+        assert!(attacher.is_gone());
+    }
+
+    #[test]
+    fn unread_input_does_not_reset_the_other_side() {
+        let (attacher, client) = attached(true);
+        rustix::io::write(&client, &[0; 1000]).unwrap();
+        attacher.close();
+        let mut buffer = [0; 8];
+        assert_eq!(rustix::io::read(&client, &mut buffer), Ok(0));
     }
 
     #[test]

@@ -15,15 +15,17 @@
 //! descriptor, its configuration as an OCI spec.
 
 mod attach;
+mod exec;
 mod exit;
 mod link;
 pub mod protocol;
+mod session;
 mod start;
 mod stdin;
 mod supervise;
 
 pub use exit::ExitRecord;
-pub use link::{Link, LinkError, receive_event, send_request};
+pub use link::{Link, LinkError, listen, receive_event, send_exec, send_request};
 
 use std::os::fd::OwnedFd;
 

@@ -1,17 +1,23 @@
 //! One seqpacket connection between a daemon and a monitor.
 
 use std::fs::File;
-use std::io::{Read, Seek, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::io::{Read, Seek};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::time::Duration;
 
 use conex_sys::socket;
-use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::fs::{MemfdFlags, Mode, OFlags, memfd_create};
 use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
-use crate::protocol::{Event, MAX_MESSAGE, Request, StartRequest};
+use crate::protocol::{Event, ExecRequest, MAX_MESSAGE, Request, StartRequest};
+
+/// The socket's name in the run directory.
+const SOCKET: &str = "monitor.sock";
 
 /// The largest start request; `execve` itself takes less.
 const MAX_START: u64 = 16 * 1024 * 1024;
@@ -48,6 +54,73 @@ pub fn send_request(
     fds: &[BorrowedFd<'_>],
 ) -> Result<(), LinkError> {
     send(socket, request, fds)
+}
+
+/// Asks a monitor for an exec; `attacher` is the socket for
+/// [`ExecRequest::attach`].
+pub fn send_exec(
+    socket: BorrowedFd<'_>,
+    request: &ExecRequest,
+    attacher: Option<BorrowedFd<'_>>,
+) -> Result<(), LinkError> {
+    let memory = to_memory(c"exec", request)?;
+    let fds: Vec<_> = std::iter::once(memory.as_fd()).chain(attacher).collect();
+    send(socket, &Request::Exec, &fds)
+}
+
+fn to_memory(name: &std::ffi::CStr, message: &impl Serialize) -> Result<File, LinkError> {
+    let memory = File::from(memfd_create(name, MemfdFlags::CLOEXEC)?);
+    let mut writer = std::io::BufWriter::new(memory);
+    serde_json::to_writer(&mut writer, message)?;
+    writer.into_inner().map_err(|e| LinkError::Start(e.into_error()))
+}
+
+fn from_memory<M: DeserializeOwned>(memory: OwnedFd) -> Result<M, LinkError> {
+    let mut memory = File::from(memory);
+    memory.rewind()?;
+    let mut json = Vec::new();
+    memory.take(MAX_START).read_to_end(&mut json)?;
+    Ok(serde_json::from_slice(&json)?)
+}
+
+impl ExecRequest {
+    /// Reads what came with a [`Request::Exec`], and the attacher's socket.
+    pub(crate) fn from_memory(
+        fds: Vec<OwnedFd>,
+    ) -> Result<(ExecRequest, Option<OwnedFd>), LinkError> {
+        let mut fds = fds.into_iter();
+        let memory = fds.next().ok_or(LinkError::Closed)?;
+        Ok((from_memory(memory)?, fds.next()))
+    }
+}
+
+/// Binds and listens on `monitor.sock` in a container's run directory.
+pub fn listen(run_dir: &Path) -> Result<OwnedFd, Errno> {
+    at_socket(run_dir, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, |socket, address, path| {
+        let _absent = std::fs::remove_file(path).is_err();
+        rustix::net::bind(socket, address)?;
+        std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600))
+            .map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))?;
+        rustix::net::listen(socket, 16)
+    })
+}
+
+/// Makes a socket and hands it over with its address. The directory's
+/// descriptor keeps the address short: sun_path holds 108 bytes, an exec root
+/// may be deeper.
+fn at_socket(
+    run_dir: &Path,
+    flags: SocketFlags,
+    act: impl FnOnce(&OwnedFd, &SocketAddrUnix, &str) -> Result<(), Errno>,
+) -> Result<OwnedFd, Errno> {
+    let dir_flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let dir = rustix::fs::open(run_dir, dir_flags, Mode::empty())?;
+    let path = format!("/proc/self/fd/{}/{SOCKET}", dir.as_raw_fd());
+    let address = SocketAddrUnix::new(path.as_str())?;
+    let kind = SocketType::SEQPACKET;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, kind, flags, None)?;
+    act(&socket, &address, &path)?;
+    Ok(socket)
 }
 
 /// Receives one message and its descriptors.
@@ -91,6 +164,35 @@ impl Link {
         Link { socket, closed: false }
     }
 
+    /// Connects to the monitor of a run directory. Connecting, and whatever
+    /// is received later, waits no longer than `patience`.
+    ///
+    /// Errors: `ENOENT` and `ECONNREFUSED` where there is no monitor, `EAGAIN`
+    /// when it does not answer in time.
+    pub fn connect(run_dir: &Path, patience: Duration) -> Result<Link, Errno> {
+        at_socket(run_dir, SocketFlags::CLOEXEC, |socket, address, _| {
+            socket::set_patience(socket, patience)?;
+            rustix::net::connect(socket, address)
+        })
+        .map(Link::new)
+    }
+
+    /// Receives wait no longer than `patience` from now on, and then fail
+    /// with `EAGAIN`.
+    pub fn set_patience(&self, patience: Duration) -> Result<(), Errno> {
+        socket::set_patience(self, patience)
+    }
+
+    /// Whether it failed because nothing came, or was taken, in time.
+    pub fn is_timeout(error: &LinkError) -> bool {
+        matches!(error, LinkError::Socket(Errno::AGAIN))
+    }
+
+    /// From now on nothing waits: a full or empty socket is `EAGAIN`.
+    pub(crate) fn set_non_blocking(&self) {
+        crate::start::non_blocking(&self.socket);
+    }
+
     /// Remembers that the other side is gone.
     pub(crate) fn close(&mut self) {
         self.closed = true;
@@ -111,7 +213,6 @@ impl Link {
         send(self.as_fd(), message, fds)
     }
 
-
     /// Receives what a monitor says.
     pub fn receive_event(&self) -> Result<(Event, Vec<OwnedFd>), LinkError> {
         receive(self.as_fd())
@@ -122,17 +223,14 @@ impl Link {
         receive(self.as_fd())
     }
 
-    /// Hands the start request over; `fds` are the root mount and the sockets
-    /// of the attachers.
+    /// Hands the start request over; `fds` are the root mount, the listening
+    /// socket and the sockets of the attachers.
     pub fn send_start(
         &self,
         request: &StartRequest,
         fds: &[BorrowedFd<'_>],
     ) -> Result<(), LinkError> {
-        let memory = memfd_create(c"start", MemfdFlags::CLOEXEC)?;
-        let mut memory = File::from(memory);
-        serde_json::to_writer(std::io::BufWriter::new(&memory), request)?;
-        memory.flush()?;
+        let memory = to_memory(c"start", request)?;
         let mut all = vec![memory.as_fd()];
         all.extend_from_slice(fds);
         socket::send(self.as_fd(), b"start", &all)?;
@@ -145,10 +243,40 @@ impl Link {
         if length == 0 || fds.is_empty() {
             return Err(LinkError::Closed);
         }
-        let mut memory = File::from(fds.remove(0));
-        memory.rewind()?;
-        let mut json = Vec::new();
-        memory.take(MAX_START).read_to_end(&mut json)?;
-        Ok((serde_json::from_slice(&json)?, fds))
+        Ok((from_memory(fds.remove(0))?, fds))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    const SOON: Duration = Duration::from_millis(50);
+
+    #[test]
+    fn a_monitor_is_reached_below_a_path_of_any_length() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = temp.path().join("d".repeat(120)).join("e".repeat(120));
+        std::fs::create_dir_all(&dir).unwrap();
+        assert_eq!(Link::connect(&dir, SOON).unwrap_err(), Errno::NOENT);
+        let listener = listen(&dir).unwrap();
+        let link = Link::connect(&dir, SOON).unwrap();
+        // Nobody accepts: there may be a monitor, but it says nothing.
+        assert!(Link::is_timeout(&link.receive_event().unwrap_err()));
+        drop(listener);
+        assert!(matches!(link.receive_event(), Err(LinkError::Closed | LinkError::Socket(_))));
+        assert_eq!(Link::connect(&dir, SOON).unwrap_err(), Errno::CONNREFUSED);
+        // What a killed monitor left is replaced.
+        listen(&dir).unwrap();
+    }
+
+    #[test]
+    fn foreign_bytes_are_malformed_and_no_end() {
+        let (ours, theirs) = socket::pair(SocketType::SEQPACKET).unwrap();
+        socket::send(theirs.as_fd(), b"{\"Sneezed\":1}", &[]).unwrap();
+        assert!(matches!(receive_event(ours.as_fd()), Err(LinkError::Malformed(_))));
+        drop(theirs);
+        assert!(matches!(receive_event(ours.as_fd()), Err(LinkError::Closed)));
     }
 }

@@ -4,12 +4,15 @@
 //! live on through its upgrade; [`VERSION`] grows when a message changes its
 //! meaning. Unknown fields are ignored on both sides.
 
+mod exec;
+
 use std::path::PathBuf;
 
 use conex_spec::runtime::Spec;
 use serde::{Deserialize, Serialize};
 
 use crate::exit::ExitRecord;
+pub use exec::{ExecExit, ExecFailed, ExecRequest, ExecStarted, MAX_NOTE};
 
 /// The protocol's version, said in every hello.
 pub const VERSION: u32 = 1;
@@ -18,7 +21,9 @@ pub const VERSION: u32 = 1;
 pub const MAX_MESSAGE: usize = 64 * 1024;
 
 /// The first request. Its JSON travels in a memfd, its descriptors beside it:
-/// the root mount first, then one socket per entry of `attach`.
+/// the root mount, the listening socket `monitor.sock`, then one socket per
+/// entry of `attach`. The daemon listens before there is a monitor, so that a
+/// new daemon never takes one that is just starting for none.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct StartRequest {
     /// Protocol version of the daemon.
@@ -85,6 +90,23 @@ pub enum Request {
         /// Columns.
         columns: u16,
     },
+    /// One more program: an [`ExecRequest`] in a memfd, and the attacher's
+    /// socket. Answered by [`Event::ExecStarted`] or [`Event::ExecFailed`].
+    Exec,
+    /// New size of an exec's terminal.
+    ExecResize {
+        /// The exec's id.
+        id: String,
+        /// Rows.
+        rows: u16,
+        /// Columns.
+        columns: u16,
+    },
+    /// The daemon knows how an exec ended.
+    ExecTaken {
+        /// The exec's id.
+        id: String,
+    },
 }
 
 /// What a monitor says.
@@ -108,6 +130,12 @@ pub enum Event {
     OutOfMemory,
     /// Something the user should hear of.
     Warning(String),
+    /// An exec runs; also said of each to a daemon that connects.
+    ExecStarted(ExecStarted),
+    /// An exec could not be started.
+    ExecFailed(ExecFailed),
+    /// An exec ended. Kept until [`Request::ExecTaken`].
+    ExecExited(ExecExit),
     /// The container ended; the same record is on disk already.
     Exited(ExitRecord),
 }

@@ -1,4 +1,4 @@
-//! The loop: streams, attachers, the daemon's requests, and the end.
+//! The loop: streams, attachers, execs, the daemon's requests, and the end.
 //!
 //! ```text
 //!  running ──PID 1 ends──► drain output ► log written ► links to /proc removed ► reap
@@ -7,32 +7,57 @@
 //! ```
 
 use std::fs;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 use conex_logs::Stream;
 use conex_logs::json_file::Writer;
 use conex_sys::process::{self, Ended};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
+use rustix::net::SocketFlags;
 
-use crate::attach::Attacher;
+use crate::exec::{self, Exec};
 use crate::exit::{ExitRecord, now_ns};
 use crate::link::{Link, LinkError};
-use crate::protocol::{Event, Request, StartRequest, Stdin};
-use crate::start::{Output, Running};
-use crate::stdin::Input;
+use crate::protocol::{Event, ExecFailed, ExecRequest, Request, StartRequest};
+use crate::session::{self, Ready, Session};
+use crate::start::Running;
 
 /// How much is read from the container at once.
 const CHUNK: usize = 64 * 1024;
+
+/// Daemons connected at a time; more wait to be accepted.
+const MAX_LINKS: usize = 16;
 
 struct Supervisor<'a> {
     request: &'a StartRequest,
     running: Running,
     links: Vec<Link>,
-    attachers: Vec<Attacher>,
-    input: Input,
-    log: Option<Writer>,
+    execs: Vec<Exec>,
+    log: Log<'a>,
     buffer: Vec<u8>,
+}
+
+/// The container's log file.
+struct Log<'a> {
+    id: &'a str,
+    writer: Option<Writer>,
+    /// Its last line could not be written, and the daemon was told.
+    fails: bool,
+}
+
+impl Log<'_> {
+    fn write(&mut self, stream: Stream, bytes: &[u8], links: &mut Vec<Link>) {
+        let Some(writer) = &mut self.writer else { return };
+        let written = writer.write(stream, bytes, now_ns().into());
+        let failed_before = std::mem::replace(&mut self.fails, written.is_err());
+        if let Err(error) = written
+            && !failed_before
+        {
+            let text = format!("the log of container {} cannot be written: {error}", self.id);
+            tell(links, &Event::Warning(text));
+        }
+    }
 }
 
 /// What a polled descriptor is.
@@ -41,9 +66,8 @@ enum Source {
     Signals,
     Listener,
     Link(usize),
-    Output(Stream),
-    Input,
-    Attacher(usize),
+    Own(Ready),
+    Exec(usize, Ready),
 }
 
 pub(crate) fn run(
@@ -51,11 +75,8 @@ pub(crate) fn run(
     mut running: Running,
     link: Link,
 ) -> Result<(), LinkError> {
-    let raw = matches!(running.output, Output::Terminal(_));
-    let attachers = std::mem::take(&mut running.attachers)
-        .into_iter()
-        .map(|(streams, socket)| Attacher::new(socket, streams, raw))
-        .collect();
+    // A daemon that does not read must never hold the container up.
+    link.set_non_blocking();
     let hello = Event::Started(running.hello.clone());
     let mut links = Vec::new();
     if link.send(&hello, &[running.pidfd.as_fd()]).is_ok() {
@@ -64,9 +85,8 @@ pub(crate) fn run(
     let mut supervisor = Supervisor {
         request,
         links,
-        attachers,
-        input: Input::new(running.stdin.take()),
-        log: running.log.take(),
+        execs: Vec::new(),
+        log: Log { id: &request.id, writer: running.log.take(), fails: false },
         buffer: vec![0; CHUNK],
         running,
     };
@@ -88,48 +108,40 @@ impl Supervisor<'_> {
                     }
                     Source::Listener => self.accept(),
                     Source::Link(index) => self.serve(index),
-                    Source::Output(stream) => {
-                        self.copy_output(stream);
+                    Source::Own(ready) => self.serve_own(ready, events),
+                    Source::Exec(index, ready) => {
+                        if let Some(exec) = self.execs.get_mut(index) {
+                            exec.serve(ready, events, &mut self.buffer);
+                        }
                     }
-                    Source::Input => self.flush_input(),
-                    Source::Attacher(index) => self.attacher(index, events),
                 }
             }
-            self.attachers.retain(|a| !a.is_gone());
+            self.running.session.forget_gone();
+            exec::tidy(&mut self.execs);
             self.links.retain(|l| !l.is_closed());
         }
     }
 
     fn poll(&self) -> Result<Vec<(Source, PollFlags)>, LinkError> {
-        let mut sources = vec![Source::Signals, Source::Listener];
-        let mut fds = vec![
-            PollFd::new(&self.running.signals, PollFlags::IN),
-            PollFd::new(&self.running.listener, PollFlags::IN),
-        ];
+        let mut sources = vec![Source::Signals];
+        let mut fds = vec![PollFd::new(&self.running.signals, PollFlags::IN)];
+        if self.links.len() < MAX_LINKS {
+            sources.push(Source::Listener);
+            fds.push(PollFd::new(&self.running.listener, PollFlags::IN));
+        }
         for (index, link) in self.links.iter().enumerate() {
             sources.push(Source::Link(index));
             fds.push(PollFd::from_borrowed_fd(link.as_fd(), PollFlags::IN));
         }
-        if !self.attachers.iter().any(Attacher::holds_back) {
-            for stream in [Stream::Stdout, Stream::Stderr] {
-                if let Some(fd) = output(&self.running.output, stream) {
-                    sources.push(Source::Output(stream));
-                    fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN));
-                }
-            }
-        }
-        if self.input.is_waiting()
-            && let Some(fd) = self.terminal().or(self.input.pipe())
-        {
-            sources.push(Source::Input);
-            fds.push(PollFd::from_borrowed_fd(fd, PollFlags::OUT));
-        }
-        for (index, attacher) in self.attachers.iter().enumerate() {
-            let mut wanted = PollFlags::empty();
-            wanted.set(PollFlags::IN, attacher.sends_input() && self.input.has_room());
-            wanted.set(PollFlags::OUT, attacher.is_waiting());
-            sources.push(Source::Attacher(index));
-            fds.push(PollFd::from_borrowed_fd(attacher.socket(), wanted));
+        self.running.session.wanted(|ready, fd, flags| {
+            sources.push(Source::Own(ready));
+            fds.push(PollFd::from_borrowed_fd(fd, flags));
+        });
+        for (index, exec) in self.execs.iter().enumerate() {
+            exec.session().wanted(|ready, fd, flags| {
+                sources.push(Source::Exec(index, ready));
+                fds.push(PollFd::from_borrowed_fd(fd, flags));
+            });
         }
         loop {
             match poll(&mut fds, None) {
@@ -142,90 +154,20 @@ impl Supervisor<'_> {
         Ok(ready.filter(|(_, events)| !events.is_empty()).collect())
     }
 
-    fn terminal(&self) -> Option<BorrowedFd<'_>> {
-        match &self.running.output {
-            Output::Terminal(master) => master.as_ref().map(AsFd::as_fd),
-            Output::Pipes { .. } => None,
-        }
-    }
-
-    /// Copies one chunk; says whether there may be more.
-    fn copy_output(&mut self, stream: Stream) -> bool {
-        let Some(fd) = output(&self.running.output, stream) else { return false };
-        match rustix::io::read(fd, &mut self.buffer) {
-            Ok(0) => {
-                self.close_output(stream);
-                false
-            }
-            Ok(n) => {
-                let bytes = &self.buffer[..n];
-                if let Some(log) = &mut self.log
-                    && let Err(error) = log.write(stream, bytes, now_ns().into())
-                {
-                    let text = format!("the log of container {} cannot be written: {error}", self.request.id);
-                    tell(&mut self.links, &Event::Warning(text));
-                }
-                for attacher in &mut self.attachers {
-                    attacher.output(stream, bytes);
-                }
-                true
-            }
-            Err(Errno::AGAIN) => false,
-            Err(Errno::INTR) => true,
-            // EIO: the last process with the terminal open is gone.
-            Err(_) => {
-                self.close_output(stream);
-                false
-            }
-        }
-    }
-
-    fn close_output(&mut self, stream: Stream) {
-        match (&mut self.running.output, stream) {
-            (Output::Terminal(end), _)
-            | (Output::Pipes { stdout: end, .. }, Stream::Stdout)
-            | (Output::Pipes { stderr: end, .. }, Stream::Stderr) => *end = None,
-        }
-    }
-
-    fn flush_input(&mut self) {
-        let terminal = match &self.running.output {
-            Output::Terminal(Some(master)) => Some(master.as_fd()),
-            _ => None,
-        };
-        self.input.flush(terminal);
-    }
-
-    fn attacher(&mut self, index: usize, events: PollFlags) {
-        let Some(attacher) = self.attachers.get_mut(index) else { return };
-        if events.contains(PollFlags::OUT) {
-            attacher.flush();
-        }
-        if events.intersects(PollFlags::IN) && attacher.sends_input() {
-            match attacher.read(&mut self.buffer) {
-                Some([]) if self.request.stdin == Stdin::Once => self.input.close(),
-                Some(bytes) => self.input.push(bytes),
-                None => {}
-            }
-            self.flush_input();
-        }
-        let Some(attacher) = self.attachers.get_mut(index) else { return };
-        // Both directions closed, and everything it sent has been read.
-        if events.intersects(PollFlags::HUP | PollFlags::ERR) && !events.contains(PollFlags::IN) {
-            let had_input = attacher.sends_input();
-            attacher.mark_gone();
-            if had_input && self.request.stdin == Stdin::Once {
-                self.input.close();
-            }
-        }
+    fn serve_own(&mut self, ready: Ready, events: PollFlags) {
+        let Supervisor { running, log, links, buffer, .. } = self;
+        running.session.serve(ready, events, buffer, &mut |stream, bytes| {
+            log.write(stream, bytes, links);
+        });
     }
 
     fn accept(&mut self) {
-        let flags = rustix::net::SocketFlags::CLOEXEC;
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let Ok(socket) = rustix::net::accept_with(&self.running.listener, flags) else { return };
         let link = Link::new(socket);
         let hello = Event::Hello(self.running.hello.clone());
-        if link.send(&hello, &[self.running.pidfd.as_fd()]).is_ok() {
+        let told = link.send(&hello, &[self.running.pidfd.as_fd()]).is_ok();
+        if told && self.execs.iter().flat_map(Exec::story).all(|event| heard(&link, &event)) {
             self.links.push(link);
         }
     }
@@ -235,33 +177,62 @@ impl Supervisor<'_> {
         match link.receive_request() {
             Ok((Request::Attach(streams), mut fds)) => {
                 let Some(socket) = fds.pop() else { return };
-                let raw = matches!(self.running.output, Output::Terminal(_));
+                let raw = self.running.session.is_terminal();
                 let log_bytes = self
                     .request
                     .log
                     .as_ref()
                     .and_then(|log| fs::metadata(&log.path).ok())
                     .map_or(0, |m| m.len());
-                if link.send(&Event::Attached { log_bytes }, &[]).is_err() {
+                if !heard(link, &Event::Attached { log_bytes }) {
                     link.close();
                 }
-                self.attachers.push(Attacher::new(socket, streams, raw));
+                self.running.session.attach(socket, streams, raw);
             }
             Ok((Request::Resize { rows, columns }, _)) => {
-                if let Output::Terminal(Some(master)) = &self.running.output {
-                    let size = rustix::termios::Winsize {
-                        ws_row: rows,
-                        ws_col: columns,
-                        ws_xpixel: 0,
-                        ws_ypixel: 0,
-                    };
-                    let _closed = rustix::termios::tcsetwinsize(master, size).is_err();
+                self.running.session.resize(rows, columns);
+            }
+            Ok((Request::Exec, fds)) => match ExecRequest::from_memory(fds) {
+                Ok((request, socket)) => self.start_exec(request, socket),
+                // Nobody of ours sends that, and there is no id to answer for.
+                Err(_) => link.close(),
+            },
+            Ok((Request::ExecResize { id, rows, columns }, _)) => {
+                if let Some(exec) = self.execs.iter().find(|exec| exec.id() == id) {
+                    exec.session().resize(rows, columns);
+                }
+            }
+            Ok((Request::ExecTaken { id }, _)) => {
+                if let Some(exec) = self.execs.iter_mut().find(|exec| exec.id() == id) {
+                    exec.taken();
                 }
             }
             // A newer daemon's request we do not know: it learns by silence
             // that this monitor is older, from the version in its hello.
             Err(LinkError::Malformed(_)) => {}
+            Err(error) if Link::is_timeout(&error) => {}
             Err(_) => link.close(),
+        }
+    }
+
+    fn start_exec(&mut self, request: ExecRequest, socket: Option<OwnedFd>) {
+        let id = request.id.clone();
+        match Exec::start(request, socket, &self.running) {
+            Ok(exec) => {
+                for event in exec.story() {
+                    tell(&mut self.links, &event);
+                }
+                self.execs.push(exec);
+            }
+            Err(failure) => tell(&mut self.links, &Event::ExecFailed(ExecFailed { id, failure })),
+        }
+    }
+
+    /// An exec's process was reaped, or is gone with its container.
+    fn exec_ended(&mut self, pid: i32, exit_code: i32) {
+        if let Some(exec) = self.execs.iter_mut().find(|exec| exec.pid() == Some(pid)) {
+            let event = exec.ended(exit_code, &mut self.buffer);
+            tell(&mut self.links, &event);
         }
     }
 
@@ -278,7 +249,7 @@ impl Supervisor<'_> {
         loop {
             match process::reap(-1) {
                 Ok(Some(ended)) if ended.pid == self.running.hello.pid => return Some(ended),
-                Ok(Some(_)) => {}
+                Ok(Some(ended)) => self.exec_ended(ended.pid, ended.code),
                 Ok(None) | Err(_) => return None,
             }
         }
@@ -294,11 +265,12 @@ impl Supervisor<'_> {
     fn end(mut self, ended: Ended) {
         self.remove_proc_links();
         let oom_killed = self.kill_leftovers();
-        for stream in [Stream::Stdout, Stream::Stderr] {
-            while self.copy_output(stream) {}
-            self.close_output(stream);
-        }
-        if let Some(log) = self.log.take() {
+        self.end_execs();
+        let Supervisor { running, log, links, buffer, .. } = &mut self;
+        // Now the terminal can end.
+        running.session.release_terminal();
+        running.session.drain(buffer, &mut |stream, bytes| log.write(stream, bytes, links));
+        if let Some(log) = self.log.writer.take() {
             // Lost lines were reported when they were lost.
             let _lost = log.finish().is_err();
         }
@@ -317,6 +289,8 @@ impl Supervisor<'_> {
         if oom_killed {
             tell(&mut self.links, &Event::OutOfMemory);
         }
+        // A daemon that cannot take it now finds the link closed, and the
+        // record on disk.
         tell(&mut self.links, &Event::Exited(record));
         let _gone = fs::remove_file(self.request.run_dir.join("monitor.sock")).is_err();
         if let Some(cgroup) = self.running.cgroup.take()
@@ -325,9 +299,24 @@ impl Supervisor<'_> {
             tell(&mut self.links, &Event::Warning(format!("a cgroup is left behind: {error}")));
         }
         drop(self.running.root);
+        drop(self.running.listener);
         // From here the daemon may take everything back.
         self.links.clear();
-        flush_all(self.attachers);
+        let sessions = self.execs.into_iter().map(Exec::into_session);
+        let attachers = sessions.chain([self.running.session]).flat_map(Session::into_attachers);
+        session::flush_all(attachers.collect());
+    }
+
+    /// What ran in the container has ended with it.
+    fn end_execs(&mut self) {
+        const KILLED: i32 = 128 + libc::SIGKILL;
+        while let Ok(Some(ended)) = process::reap(-1) {
+            self.exec_ended(ended.pid, ended.code);
+        }
+        let left: Vec<i32> = self.execs.iter().filter_map(Exec::pid).collect();
+        for pid in left {
+            self.exec_ended(pid, KILLED);
+        }
     }
 
     /// A container in the host's pid namespace leaves its children running:
@@ -344,40 +333,14 @@ impl Supervisor<'_> {
 
 /// Sends to every daemon connected; one that cannot be reached is forgotten.
 fn tell(links: &mut Vec<Link>, event: &Event) {
-    links.retain(|link| link.send(event, &[]).is_ok());
+    links.retain(|link| heard(link, event));
 }
 
-/// Waits until every attacher has what is queued for it, or went away.
-fn flush_all(mut attachers: Vec<Attacher>) {
-    loop {
-        attachers.iter_mut().for_each(Attacher::flush);
-        attachers.retain(Attacher::is_waiting);
-        if attachers.is_empty() {
-            return;
-        }
-        let mut fds: Vec<_> = attachers
-            .iter()
-            .map(|a| PollFd::from_borrowed_fd(a.socket(), PollFlags::OUT))
-            .collect();
-        if !matches!(poll(&mut fds, None), Ok(_) | Err(Errno::INTR)) {
-            return;
-        }
-        let hung: Vec<bool> = fds.iter().map(|f| f.revents().contains(PollFlags::HUP)).collect();
-        for (attacher, hung) in attachers.iter_mut().zip(hung) {
-            if hung {
-                attacher.mark_gone();
-            }
-        }
+/// Sends to a daemon. One that is behind misses the message; closing the link
+/// would tell it that the monitor died.
+fn heard(link: &Link, event: &Event) -> bool {
+    match link.send(event, &[]) {
+        Ok(()) => true,
+        Err(error) => Link::is_timeout(&error),
     }
-}
-
-/// Where a stream is read from, while it is open. A terminal has one stream.
-fn output(output: &Output, stream: Stream) -> Option<BorrowedFd<'_>> {
-    let end = match (output, stream) {
-        (Output::Terminal(master), Stream::Stdout) => master,
-        (Output::Terminal(_), Stream::Stderr) => return None,
-        (Output::Pipes { stdout, .. }, Stream::Stdout) => stdout,
-        (Output::Pipes { stderr, .. }, Stream::Stderr) => stderr,
-    };
-    end.as_ref().map(AsFd::as_fd)
 }

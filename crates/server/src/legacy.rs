@@ -1,5 +1,5 @@
-//! What older API versions show differently, as one table: the types are those of the newest version, and an
-//! answer to an older client is changed on its way out.
+//! What older API versions show and mean differently, as one table: the types are those of the newest version, an
+//! answer to an older client is changed on its way out and its request on its way in.
 //!
 //! Each row names the version *below* which it applies, as `api/docs/CHANGELOG.md` of moby dates the change.
 
@@ -104,6 +104,12 @@ const SUMMARY_CHANGES: &[(ApiVersion, Change<container::Summary>)] = &[
     (v(52), |it| it.health = None),
 ];
 
+/// What an older client leaves to itself when it creates a container.
+const CREATE_CHANGES: &[(ApiVersion, Change<container::CreateRequest>)] = &[
+    // It removes a container of `run --rm` when it sees the end, and fails if that is gone.
+    (v(25), |it| it.host_config.auto_remove = false),
+];
+
 /// Image inspect has said whose child an image is until this version.
 const LAST_PARENT: ApiVersion = v(52);
 
@@ -153,6 +159,12 @@ pub(crate) fn summaries_for(version: ApiVersion, list: &mut [container::Summary]
     for (_, change) in SUMMARY_CHANGES.iter().filter(|(below, _)| version < *below) {
         list.iter_mut().for_each(change);
     }
+}
+
+/// What a client of that version meant when it asked for a container.
+pub(crate) fn create_from(version: ApiVersion, it: &mut container::CreateRequest) {
+    let changes = CREATE_CHANGES.iter().filter(|(below, _)| version < *below);
+    changes.for_each(|(_, change)| change(it));
 }
 
 fn drop_members(it: &mut Map<String, Value>, names: &[&str]) {
@@ -342,6 +354,17 @@ mod tests {
         assert!(list[0].health.is_none() && list[0].image_manifest_descriptor.is_some());
         summaries_for(v(47), &mut list);
         assert!(list[0].image_manifest_descriptor.is_none());
+    }
+
+    #[test]
+    fn clients_below_1_25_remove_containers_themselves() {
+        let asked = |version| {
+            let mut it = container::CreateRequest::default();
+            it.host_config.auto_remove = true;
+            create_from(version, &mut it);
+            it.host_config.auto_remove
+        };
+        assert!(!asked(v(24)) && asked(v(25)) && asked(version::MAX));
     }
 
     #[test]

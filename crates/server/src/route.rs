@@ -2,6 +2,7 @@
 //! Handlers are in `route/`, one file per resource.
 
 mod container;
+mod exec;
 mod image;
 mod system;
 mod table;
@@ -104,6 +105,10 @@ async fn dispatch(
         Route::ContainerWait(name) => container::wait(&call, name),
         Route::ContainerAttach(name) => container::attach(call, name).await,
         Route::ContainerLogs(name) => container::logs(&call, name).await,
+        Route::ContainerExec(name) => exec::create(call, name).await,
+        Route::ExecStart(id) => exec::start(call, id).await,
+        Route::ExecResize(id) => exec::resize(&call, id).await,
+        Route::ExecInspect(id) => exec::inspect(&call, id),
         Route::ImageList => image::list(&call),
         Route::ImageCreate => image::create(call).await,
         Route::ImageInspect(name) => image::inspect(&call, &name),

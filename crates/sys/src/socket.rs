@@ -4,8 +4,10 @@
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::time::Duration;
 
 use rustix::io::Errno;
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
@@ -17,6 +19,15 @@ pub const MAX_FDS: usize = 32;
 /// A pair of connected sockets, close-on-exec.
 pub fn pair(kind: SocketType) -> Result<(OwnedFd, OwnedFd), Errno> {
     socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)
+}
+
+/// Bounds every later wait on a socket, for connections too: past `patience`
+/// a blocked call fails with `EAGAIN` (`SO_RCVTIMEO`, `SO_SNDTIMEO`, socket(7)).
+pub fn set_patience(socket: impl AsFd, patience: Duration) -> Result<(), Errno> {
+    for direction in [Timeout::Recv, Timeout::Send] {
+        set_socket_timeout(&socket, direction, Some(patience))?;
+    }
+    Ok(())
 }
 
 /// Sends bytes and one descriptor; usable between clone and exec.
@@ -102,6 +113,13 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use std::io::Read;
+
+    #[test]
+    fn a_wait_for_somebody_silent_ends() {
+        let (ours, _theirs) = pair(SocketType::SEQPACKET).unwrap();
+        set_patience(&ours, Duration::from_millis(20)).unwrap();
+        assert_eq!(receive(ours.as_fd(), &mut [0; 8]).unwrap_err(), Errno::AGAIN);
+    }
 
     #[test]
     fn a_descriptor_travels_with_its_bytes() {

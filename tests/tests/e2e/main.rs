@@ -6,6 +6,7 @@
 mod bad_input;
 mod crowd;
 mod daemon;
+mod exec;
 mod full_disk;
 mod hostile_tar;
 mod isolation;

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, SystemTime};
 
 use conex_tests::client::{Cli, Client, engine_for};
-use conex_tests::engine::Engine;
+use conex_tests::engine::{Engine, write_file};
 use conex_tests::fixture::{self, Fixture};
 use conex_tests::{process, skip};
 use jiff::Timestamp;
@@ -39,7 +39,7 @@ fn time(text: &str) -> SystemTime {
 
 /// Even ones are short and end while the daemon is away, odd ones outlast it.
 fn lines_of(index: usize) -> usize {
-    if index.is_multiple_of(2) { 150 } else { 900 }
+    if index.is_multiple_of(2) { 250 } else { 800 }
 }
 
 fn story(client: Client) {
@@ -47,9 +47,12 @@ fn story(client: Client) {
         return;
     };
     let cli = engine.cli(client);
+    let signals = engine.root().join("signals");
+    std::fs::create_dir(&signals).expect("a fresh directory");
+    let volume = format!("{}:/signals", signals.display());
     for index in 0..CROWD {
         let script = format!(
-            "i=0; while [ $i -lt {} ]; do i=$((i+1)); echo {index} line $i; echo {index} err $i >&2; usleep 10000; done; exit {index}",
+            "while [ ! -e /signals/go ]; do usleep 10000; done; i=0; while [ $i -lt {} ]; do i=$((i+1)); echo {index} line $i; echo {index} err $i >&2; usleep 10000; done; exit {index}",
             lines_of(index)
         );
         cli.ok(&[
@@ -57,6 +60,8 @@ fn story(client: Client) {
             "-d",
             "--name",
             &format!("p{index}"),
+            "-v",
+            &volume,
             "--network",
             "none",
             "busybox",
@@ -71,6 +76,7 @@ fn story(client: Client) {
     let watched: Vec<OwnedFd> = (0..CROWD)
         .map(|index| pidfd(&cli, &format!("p{index}")))
         .collect();
+    write_file(&signals.join("go"), "");
     // The last one is among those that outlast the daemon's absence.
     cli.wait_for_line(
         &format!("p{}", CROWD - 1),

@@ -42,6 +42,8 @@ else
 	equal "a listed device is allowed" opened "$(run --device /dev/loop0 busybox sh -c 'head -c 1 /dev/loop0 && echo opened' 2>&1)"
 	equal "the container sees its own cgroup as the root" "0::/" "$(run busybox cat /proc/self/cgroup 2>&1)"
 
+	equal "a limit above the kernel's is lowered" 100 "$(run --ulimit nofile=100:1073741824 busybox sh -c 'ulimit -Sn' 2>&1)"
+
 	kill "$engine"
 	wait "$engine"
 	equal "the engine ends well" 0 $?

@@ -3,12 +3,14 @@
 pub mod attach;
 pub mod create;
 mod escape;
+pub mod exec;
 pub mod inspect;
 pub mod kill;
 pub mod logs;
 pub mod ls;
 mod options;
 mod ports;
+pub mod restart;
 pub mod rm;
 pub mod run;
 mod session;

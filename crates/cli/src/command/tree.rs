@@ -5,6 +5,7 @@ use super::{Entry, Section, container, image, inspect, system};
 /// The names after the program's own.
 pub static ROOT: &[Entry] = &[
     Entry::command("run", &container::run::COMMAND).section(Section::Common),
+    Entry::command("exec", &container::exec::COMMAND).section(Section::Common),
     Entry::command("ps", &container::ls::COMMAND).section(Section::Common),
     Entry::command("images", &image::ls::COMMAND).section(Section::Common),
     Entry::command("version", &system::version::COMMAND).section(Section::Common),
@@ -19,6 +20,7 @@ pub static ROOT: &[Entry] = &[
     Entry::command("inspect", &inspect::COMMAND),
     Entry::command("kill", &container::kill::COMMAND),
     Entry::command("logs", &container::logs::COMMAND),
+    Entry::command("restart", &container::restart::COMMAND),
     Entry::command("rm", &container::rm::COMMAND),
     Entry::command("rmi", &image::rm::COMMAND),
     Entry::command("start", &container::start::COMMAND),
@@ -31,10 +33,12 @@ pub static ROOT: &[Entry] = &[
 static CONTAINER: &[Entry] = &[
     Entry::command("attach", &container::attach::COMMAND),
     Entry::command("create", &container::create::COMMAND),
+    Entry::command("exec", &container::exec::COMMAND),
     Entry::command("inspect", &container::inspect::COMMAND),
     Entry::command("kill", &container::kill::COMMAND),
     Entry::command("logs", &container::logs::COMMAND),
     Entry::command("ls", &container::ls::COMMAND).aliases(&["list", "ps"]),
+    Entry::command("restart", &container::restart::COMMAND),
     Entry::command("rm", &container::rm::COMMAND).aliases(&["remove"]),
     Entry::command("run", &container::run::COMMAND),
     Entry::command("start", &container::start::COMMAND),

@@ -64,7 +64,7 @@ impl Engine {
     }
 }
 
-fn into_stream(socket: OwnedFd) -> io::Result<UnixStream> {
+pub(crate) fn into_stream(socket: OwnedFd) -> io::Result<UnixStream> {
     let socket = std::os::unix::net::UnixStream::from(socket);
     socket.set_nonblocking(true)?;
     UnixStream::from_std(socket)

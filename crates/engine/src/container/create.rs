@@ -1,5 +1,7 @@
 //! `create`: from a request to a record on disk and a layer to write to.
 
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
 use std::sync::Arc;
 
 use conex_api::container::{CreateRequest, CreateResponse};
@@ -46,9 +48,8 @@ impl Engine {
             .then(|| engine.root.container(&id).join(format!("{id}-json.log")));
         let worker = Arc::clone(&engine);
         let new_name = reserved.name.clone();
-        let (record, json) = tokio::task::spawn_blocking(move || {
-            let resolved =
-                mount::resolve(&worker.root.volumes(), &id, &config, &host_config, &donors)?;
+        let record = tokio::task::spawn_blocking(move || {
+            let planned = mount::plan(&worker.root.volumes(), &config, &host_config, &donors)?;
             let record = Record {
                 name: new_name,
                 created_ns: now_ns(),
@@ -58,32 +59,23 @@ impl Engine {
                 config,
                 host_config,
                 networking: networking_config,
-                mounts: resolved.mounts,
-                anonymous_volumes: resolved.anonymous_volumes,
+                mounts: planned.mounts,
+                anonymous_volumes: planned.anonymous_volumes,
                 driver: worker.driver.kind().name().into(),
                 log_path,
                 id,
             };
-            worker.lay_out(&record, &image)
+            let json = worker.insert(&record)?;
+            match worker.lay_out(&record, &json, &planned.new_volumes, &image) {
+                Ok(()) => Ok(record),
+                Err(error) => {
+                    worker.take_back(&record);
+                    Err(error)
+                }
+            }
         })
         .await
         .map_err(|e| Error::system("create container", &e))??;
-
-        let row = ContainerRecord {
-            id: record.id.clone(),
-            name: reserved.name.clone(),
-            created_ns: record.created_ns,
-            config: json,
-            state: serde_json::to_string(&State::default())
-                .map_err(|e| Error::system("save state", &e))?,
-        };
-        let saved = engine
-            .on_state_db("save the container", move |db| containers::insert(db, &row))
-            .await;
-        if let Err(error) = saved {
-            engine.take_back(&record);
-            return Err(error);
-        }
         let id = record.id.clone();
         let container = task::spawn(&engine, record, reserved.name.clone(), State::default(), None);
         engine.table_mut().insert(Arc::clone(&container));
@@ -141,49 +133,76 @@ impl Drop for Reserved {
     }
 }
 
+fn remove_if_there(dir: &Path) -> std::io::Result<()> {
+    match std::fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 impl Inner {
-    /// Makes the container's directory and its layer. Blocks. Takes everything
-    /// back on failure.
+    /// Saves the record, before anything else of the container is made, and
+    /// returns its JSON. Blocks.
+    fn insert(&self, record: &Record) -> Result<String, Error> {
+        let json = serde_json::to_string(record).map_err(|e| Error::system("save config", &e))?;
+        let row = ContainerRecord {
+            id: record.id.clone(),
+            name: record.name.clone(),
+            created_ns: record.created_ns,
+            config: json.clone(),
+            state: serde_json::to_string(&State::default())
+                .map_err(|e| Error::system("save state", &e))?,
+        };
+        self.state_db
+            .run(move |db| containers::insert(db, &row))
+            .map_err(|e| Error::system("save the container", &e))?;
+        Ok(json)
+    }
+
+    /// Makes the container's volumes, its layer and, at last and in one step,
+    /// its directory: a record without one was cut short and the next engine
+    /// takes it back. Blocks.
     fn lay_out(
         &self,
         record: &Record,
+        json: &str,
+        new_volumes: &[mount::Planned],
         image: &crate::image::Image,
-    ) -> Result<(Record, String), Error> {
-        let json = serde_json::to_string(record).map_err(|e| Error::system("save config", &e))?;
-        let dir = self.root.container(&record.id);
-        let made = || -> Result<(), Error> {
-            std::fs::create_dir(&dir).map_err(|e| Error::system("make the container's directory", &e))?;
-            persist::write_atomic(&dir.join("config.json"), json.as_bytes(), Durability::Unsynced)
-                .map_err(|e| Error::system("save config", &e))?;
-            let below = self.init_layer(image)?;
-            self.driver
-                .create_container(&Inner::layer_id(&record.id), below.as_ref())
-                .map_err(|e| Error::system("make the container's layer", &e))?;
-            self.fill_volumes(record)
-        };
-        match made() {
-            Ok(()) => Ok((record.clone(), json)),
-            Err(error) => {
-                self.take_back(record);
-                Err(error)
-            }
-        }
+    ) -> Result<(), Error> {
+        let failed = |e: std::io::Error| Error::system("make the container's directory", &e);
+        let draft = self.root.draft(&record.id);
+        std::fs::DirBuilder::new().mode(0o710).create(&draft).map_err(failed)?;
+        persist::write_atomic(&draft.join("config.json"), json.as_bytes(), Durability::Unsynced)
+            .map_err(|e| Error::system("save config", &e))?;
+        mount::make_volumes(&self.root.volumes(), &record.id, new_volumes)?;
+        let below = self.init_layer(image)?;
+        self.driver
+            .create_container(&Inner::layer_id(&record.id), below.as_ref())
+            .map_err(|e| Error::system("make the container's layer", &e))?;
+        self.fill_volumes(record)?;
+        std::fs::rename(&draft, self.root.container(&record.id)).map_err(failed)
     }
 
-    /// Undoes [`Inner::lay_out`].
+    /// Undoes [`Inner::lay_out`] and [`Inner::insert`]; the record goes last.
     fn take_back(&self, record: &Record) {
-        let dir = self.root.container(&record.id);
+        let id = record.id.clone();
+        let failed = |e: &dyn std::error::Error| crate::error::chain(e);
         for undone in [
-            std::fs::remove_dir_all(&dir).map_err(|e| e.to_string()),
+            remove_if_there(&self.root.draft(&id)).map_err(|e| failed(&e)),
+            remove_if_there(&self.root.container(&id)).map_err(|e| failed(&e)),
             self.driver
-                .discard(&Inner::layer_id(&record.id))
+                .discard(&Inner::layer_id(&id))
                 .map(crate::image::delete_behind)
-                .map_err(|e| e.to_string()),
+                .map_err(|e| failed(&e)),
             super::volume::remove_anonymous(&self.root.volumes(), &record.anonymous_volumes)
-                .map_err(|e| e.to_string()),
+                .map_err(|e| failed(&e)),
+            self.state_db
+                .run(move |db| containers::delete(db, &id))
+                .map(drop)
+                .map_err(|e| failed(&e)),
         ] {
             if let Err(error) = undone {
-                tracing::debug!(container = record.id, error, "nothing to take back");
+                tracing::warn!(container = record.id, error, "left for the next start");
             }
         }
     }
@@ -205,8 +224,8 @@ impl Inner {
         for volume in empty {
             super::volume::copy_up(
                 std::os::fd::AsFd::as_fd(&root),
-                std::path::Path::new(&volume.destination),
-                std::path::Path::new(&volume.source),
+                Path::new(&volume.destination),
+                Path::new(&volume.source),
             )?;
         }
         Ok(())

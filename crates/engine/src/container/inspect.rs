@@ -49,6 +49,7 @@ impl Engine {
             size_rw,
             size_root_fs,
             mounts: record.mounts.clone(),
+            exec_ids: Some(self.inner.execs.of_container(container.id())).filter(|ids| !ids.is_empty()),
             config: record.config.clone(),
             network_settings: network_settings(&container, &state),
             ..Inspect::default()
@@ -60,6 +61,7 @@ fn api_state(state: &State) -> ApiState {
     ApiState {
         status: state.status().into(),
         running: state.is_running() || state.phase == Phase::Restarting,
+        paused: state.is_paused(),
         restarting: state.phase == Phase::Restarting,
         oom_killed: state.oom_killed,
         dead: state.phase == Phase::Dead,

@@ -32,7 +32,7 @@ impl Engine {
             let table = self.inner.table();
             table.iter().cloned().collect()
         };
-        found.sort_unstable_by(|a, b| b.record.created_ns.cmp(&a.record.created_ns));
+        found.sort_unstable_by_key(|c| std::cmp::Reverse(c.record.created_ns));
         let now = now_ns();
         let mut summaries = Vec::new();
         for container in found {

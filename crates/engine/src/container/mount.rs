@@ -29,41 +29,58 @@ pub(super) use parse::check_target;
 pub(super) struct Resolved {
     /// By destination.
     pub(super) mounts: Vec<MountPoint>,
-    /// Names of the volumes made for it alone.
+    /// Names of the volumes that are for it alone.
     pub(super) anonymous_volumes: Vec<String>,
+    /// Volumes to make, by [`make_volumes`].
+    pub(super) new_volumes: Vec<Planned>,
 }
 
-/// Resolves a request's mounts and makes the volumes that are missing.
+/// A volume to make unless it is there, by name.
+pub(super) type Planned = (String, NewVolume);
+
+/// Resolves a request's mounts and makes nothing yet.
 ///
-/// `id` is the new container's, `donors` tells the mounts of another one.
-/// Errors: invalid parameter in Docker's words, and whatever `donors` says.
-/// On an error no anonymous volume is left. Blocks.
-pub(super) fn resolve(
+/// `donors` tells the mounts of another container. Errors: invalid parameter
+/// in Docker's words, and whatever `donors` says.
+pub(super) fn plan(
     volumes_root: &Path,
-    id: &str,
     config: &Config,
     host: &HostConfig,
     donors: &dyn Fn(&str) -> Result<Vec<MountPoint>, Error>,
 ) -> Result<Resolved, Error> {
-    let planned = plan(volumes_root, config, host, donors)?;
     let mut resolved = Resolved::default();
-    for (mut point, new_volume) in planned {
+    for (mut point, new_volume) in points(volumes_root, config, host, donors)? {
         if let Some(new_volume) = new_volume {
-            let owner = new_volume.is_anonymous.then_some(id);
-            if let Err(error) = volume::create(volumes_root, &point.name, owner, new_volume.labels)
-            {
-                // Nobody knows of them yet; what stays is found by a check.
-                let _left = volume::remove_anonymous(volumes_root, &resolved.anonymous_volumes);
-                return Err(error);
-            }
+            point.source = path_text(&volume::data_dir(volumes_root, &point.name));
             if new_volume.is_anonymous {
                 resolved.anonymous_volumes.push(point.name.clone());
             }
-            point.source = path_text(&volume::data_dir(volumes_root, &point.name));
+            resolved.new_volumes.push((point.name.clone(), new_volume));
         }
         resolved.mounts.push(point);
     }
     Ok(resolved)
+}
+
+/// Makes the volumes that are missing; anonymous ones are `id`'s.
+///
+/// On an error no anonymous volume is left. Blocks.
+pub(super) fn make_volumes(
+    volumes_root: &Path,
+    id: &str,
+    new_volumes: &[Planned],
+) -> Result<(), Error> {
+    let make = |(name, new): &Planned| {
+        let owner = new.is_anonymous.then_some(id);
+        volume::create(volumes_root, name, owner, new.labels.clone())
+    };
+    new_volumes.iter().try_for_each(make).inspect_err(|_| {
+        let anonymous = new_volumes.iter().filter(|(_, new)| new.is_anonymous);
+        let names: Vec<String> = anonymous.map(|(name, _)| name.clone()).collect();
+        if let Err(error) = volume::remove_anonymous(volumes_root, &names) {
+            tracing::warn!(container = id, %error, "its volumes are left");
+        }
+    })
 }
 
 /// Checks a mount in its long form by itself; a bind's source must be there.
@@ -71,14 +88,14 @@ pub(super) fn check(spec: &Mount) -> Result<(), Error> {
     parse::mount(spec, true).map(drop)
 }
 
-type Planned = Vec<(MountPoint, Option<NewVolume>)>;
+type Points = Vec<(MountPoint, Option<NewVolume>)>;
 
-fn plan(
+fn points(
     volumes_root: &Path,
     config: &Config,
     host: &HostConfig,
     donors: &dyn Fn(&str) -> Result<Vec<MountPoint>, Error>,
-) -> Result<Planned, Error> {
+) -> Result<Points, Error> {
     let mut points: BTreeMap<String, (MountPoint, Option<NewVolume>)> = BTreeMap::new();
     for text in host.volumes_from.iter().flatten() {
         let (donor, is_writable) = parse::volumes_from(text)?;
@@ -116,7 +133,7 @@ fn plan(
         point.mode.clear();
         points.insert(destination, (point, new_volume));
     }
-    let mut planned: Planned = points.into_values().collect();
+    let mut planned: Points = points.into_values().collect();
     for (point, new_volume) in &mut planned {
         if point.kind == "volume" && new_volume.is_none() && point.source.is_empty() {
             point.source = path_text(&volume::data_dir(volumes_root, &point.name));

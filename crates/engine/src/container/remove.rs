@@ -1,8 +1,9 @@
 //! `rm`: the name is free when the caller hears of it, the files go after.
 //!
-//! Order, so that a crash at any point is finished by the next start: the two
-//! directories move into `tmp` (a record without its directory finishes its
-//! removal), then the record goes, then `tmp` is emptied behind the answer.
+//! Order, so that a crash at any point is finished by the next start: volumes
+//! that go with it, then the container's directory moves into `tmp` (a record
+//! without its directory finishes its removal), then its layer, then the record
+//! goes, then `tmp` is emptied behind the answer.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -45,19 +46,25 @@ pub(super) async fn remove(
     let worker = Arc::clone(engine);
     let removed = Arc::clone(container);
     let discarded = tokio::task::spawn_blocking(move || {
-        let discarded = worker.discard(&removed.record)?;
         if volumes {
             let names = worker.unshared_volumes(&removed.record);
             volume::remove_anonymous(&worker.root.volumes(), &names)?;
         }
-        Ok::<_, Error>(discarded)
+        worker.discard(&removed.record)
     })
     .await
     .map_err(|e| Error::system("remove container", &e))??;
-    let id = container.id().to_owned();
-    engine
-        .on_state_db("remove the container's record", move |db| containers::delete(db, &id))
-        .await?;
+    let discarded = match delete_record(engine, container.id()).await {
+        Ok(()) => Some(discarded),
+        Err(error) => {
+            // A full disk: deleting the files may be what it takes.
+            tracing::warn!(container = container.id(), %error, "its files go first");
+            let deleting = tokio::task::spawn_blocking(move || delete(discarded));
+            let _joined = deleting.await.is_err();
+            delete_record(engine, container.id()).await?;
+            None
+        }
+    };
     engine.table_mut().remove(container.id());
     let run_dir = container.run_dir.clone();
     tokio::spawn(async move {
@@ -67,12 +74,8 @@ pub(super) async fn remove(
         }
         let emptied = tokio::task::spawn_blocking(move || {
             let _never_started = std::fs::remove_dir_all(&run_dir).is_err();
-            let (layer, dir) = discarded;
-            if let Some(Err(error)) = layer.map(Discarded::delete) {
-                tracing::warn!(%error, "a layer is left for the next start");
-            }
-            if let Some(Err(error)) = dir.map(std::fs::remove_dir_all) {
-                tracing::warn!(%error, "a container directory is left for the next start");
+            if let Some(discarded) = discarded {
+                delete(discarded);
             }
         });
         let _joined = emptied.await.is_err();
@@ -80,10 +83,28 @@ pub(super) async fn remove(
     Ok(())
 }
 
+async fn delete_record(engine: &Inner, id: &str) -> Result<(), Error> {
+    let id = id.to_owned();
+    let doing = "remove the container's record";
+    engine.on_state_db(doing, move |db| containers::delete(db, &id)).await.map(drop)
+}
+
+/// A container's layer and directory, out of the way.
+type Aside = (Option<Discarded>, Option<PathBuf>);
+
+fn delete((layer, dir): Aside) {
+    if let Some(Err(error)) = layer.map(Discarded::delete) {
+        tracing::warn!(%error, "a layer is left for the next start");
+    }
+    if let Some(Err(error)) = dir.map(std::fs::remove_dir_all) {
+        tracing::warn!(%error, "a container directory is left for the next start");
+    }
+}
+
 impl Inner {
     /// Anonymous volumes of a container that no other one mounts
     /// (`--volumes-from`).
-    fn unshared_volumes(&self, record: &Record) -> Vec<String> {
+    pub(super) fn unshared_volumes(&self, record: &Record) -> Vec<String> {
         let table = self.table();
         let shared = |name: &&String| {
             table.iter().any(|other| {
@@ -95,11 +116,11 @@ impl Inner {
 
     /// Moves a container's layer and directory out of the way; what is
     /// returned is to be deleted. Blocks for two renames.
-    fn discard(&self, record: &Record) -> Result<(Option<Discarded>, Option<PathBuf>), Error> {
+    fn discard(&self, record: &Record) -> Result<Aside, Error> {
         let doing = "remove the container's files";
-        let layer = self.driver.discard(&Inner::layer_id(&record.id));
-        let layer = layer.map_err(|e| Error::system(doing, &e))?;
         let dir = self.root.discard(&self.root.container(&record.id));
-        Ok((layer, dir.map_err(|e| Error::system(doing, &e))?))
+        let dir = dir.map_err(|e| Error::system(doing, &e))?;
+        let layer = self.driver.discard(&Inner::layer_id(&record.id));
+        Ok((layer.map_err(|e| Error::system(doing, &e))?, dir))
     }
 }

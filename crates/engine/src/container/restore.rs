@@ -8,20 +8,25 @@
 //! record is adopted again, other strangers go to `lost/`.
 
 use std::collections::BTreeSet;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use conex_monitor::protocol::{Event, Started};
 use conex_monitor::{ExitRecord, Link};
 use conex_store::records::containers::{self, ContainerRecord};
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::io::Errno;
 
 use super::state::{Change, Phase, State};
 use super::task::Monitored;
-use super::{Container, Record, task};
+use super::{Container, Record, task, volume};
 use crate::engine::{Inner, OpenError};
 use crate::time::now_ns;
+
+/// How long a monitor may take to greet. One that is just starting its
+/// container greets when it is done.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// One container as it was found.
 struct Found {
@@ -95,11 +100,11 @@ fn find_all(engine: &Inner) -> Result<Vec<Found>, OpenError> {
     let mut seen = BTreeSet::new();
     let mut found = Vec::new();
     for row in rows {
-        seen.insert(row.id.clone());
         if !engine.root.container(&row.id).is_dir() {
             finish_removal(engine, &row)?;
             continue;
         }
+        seen.insert(row.id.clone());
         let record: Record = match serde_json::from_str(&row.config) {
             Ok(record) => record,
             Err(error) => {
@@ -126,11 +131,13 @@ fn look_at(engine: &Inner, record: Record, name: String, before: State, has_run:
     if has_run || state.is_running() {
         match connect(&run_dir) {
             Some((hello, link, pidfd)) => {
-                if !state.is_running() {
-                    state = State { phase: Phase::Running, exit_code: 0, ..state };
-                }
-                state.pid = hello.pid;
-                state.started_ns = hello.started_ns;
+                let started = Change::Started { pid: hello.pid, at_ns: hello.started_ns };
+                state = match state.after(started) {
+                    Ok(started) => started,
+                    // It was known to run.
+                    Err(_) => State { pid: hello.pid, started_ns: hello.started_ns, ..state },
+                };
+                state.paused = engine.is_frozen(&record);
                 monitor = Some((link, pidfd));
             }
             None => state = ended(engine, &record, state, &run_dir),
@@ -142,9 +149,8 @@ fn look_at(engine: &Inner, record: Record, name: String, before: State, has_run:
 
 /// The state of a container whose monitor does not answer.
 fn ended(engine: &Inner, record: &Record, state: State, run_dir: &Path) -> State {
-    let exit = ExitRecord::read(run_dir).filter(|e| e.started_ns >= state.started_ns);
-    if let Some(exit) = exit {
-        // It may have been started, and ended, before that was written down.
+    let was_cut_short = engine.clear_run(record);
+    if let Some(exit) = ExitRecord::read(run_dir).filter(|exit| is_news(exit, &state)) {
         let running = State { phase: Phase::Running, started_ns: exit.started_ns, ..state.clone() };
         let change = Change::Exited {
             exit_code: exit.exit_code,
@@ -156,45 +162,57 @@ fn ended(engine: &Inner, record: &Record, state: State, run_dir: &Path) -> State
     if !state.is_running() {
         return state;
     }
-    let path = engine.cgroup_path(&record.id, &record.host_config.cgroup_parent);
-    let mut exit_code = 255;
-    let mut error = "the host was restarted while the container ran".to_owned();
-    if let Ok(cgroup) = conex_runtime::cgroup::Cgroup::open(&engine.cgroups, &path) {
-        exit_code = 137;
-        error = "the container's monitor was killed, so the container was ended".into();
-        if let Err(error) = cgroup.kill().and_then(|()| cgroup.remove()) {
-            tracing::warn!(container = record.id, %error, "its cgroup is left");
-        }
-    }
-    let change = Change::Lost { exit_code, error, at_ns: now_ns() };
+    let (exit_code, error) = match was_cut_short {
+        true => (137, "the container's monitor was killed, so the container was ended"),
+        false => (255, "the host was restarted while the container ran"),
+    };
+    let change = Change::Lost { exit_code, error: error.into(), at_ns: now_ns() };
     state.after(change).unwrap_or(state)
 }
 
-/// Connects to a monitor and takes its greeting.
+/// Whether an exit record tells more than the state knows: the container may
+/// have been started, and have ended, before that was written down; and the
+/// record of an end that is known stays until the next start.
+fn is_news(exit: &ExitRecord, state: &State) -> bool {
+    exit.started_ns > state.started_ns
+        || (state.is_running() && exit.started_ns == state.started_ns)
+}
+
+/// Connects to a monitor and takes its greeting. One that is there and says
+/// nothing is killed: it would go on writing where the next one writes.
 fn connect(run_dir: &Path) -> Option<(Started, Link, OwnedFd)> {
-    use rustix::fs::{Mode, OFlags};
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let dir = rustix::fs::open(run_dir, flags, Mode::empty()).ok()?;
-    let path = format!("/proc/self/fd/{}/monitor.sock", dir.as_raw_fd());
-    let address = SocketAddrUnix::new(path.as_str()).ok()?;
-    let socket = rustix::net::socket_with(
-        AddressFamily::UNIX,
-        SocketType::SEQPACKET,
-        SocketFlags::CLOEXEC,
-        None,
-    )
-    .ok()?;
-    rustix::net::connect(&socket, &address).ok()?;
-    let link = Link::new(socket);
+    let silent = || crate::process::kill_monitor(&dir_name(run_dir));
+    let link = match Link::connect(run_dir, PATIENCE) {
+        Ok(link) => link,
+        Err(Errno::AGAIN) => {
+            silent();
+            return None;
+        }
+        Err(_) => return None,
+    };
     match link.receive_event() {
         Ok((Event::Hello(hello), mut fds)) => Some((hello, link, fds.pop()?)),
+        Err(error) if Link::is_timeout(&error) => {
+            silent();
+            None
+        }
         _ => None,
     }
 }
 
-/// A record whose directory was moved away already: the rest of its removal.
+/// A record without a directory: the rest of its removal, or of its making,
+/// which was cut short.
 fn finish_removal(engine: &Inner, row: &ContainerRecord) -> Result<(), OpenError> {
     let id = row.id.clone();
+    if engine.root.draft(&id).exists()
+        && let Ok(record) = serde_json::from_str::<Record>(&row.config)
+    {
+        // It was never made, so its volumes were never anybody's.
+        let volumes = engine.root.volumes();
+        if let Err(error) = volume::remove_anonymous(&volumes, &record.anonymous_volumes) {
+            tracing::warn!(container = id, %error, "its volumes are left");
+        }
+    }
     match engine.driver.discard(&Inner::layer_id(&id)) {
         Ok(discarded) => crate::image::delete_behind(discarded),
         Err(error) => tracing::warn!(container = id, %error, "its layer is left"),
@@ -227,8 +245,13 @@ fn adopt_strangers(
     }
     for name in runs.difference(&ids) {
         let dir = engine.root.container_run(name);
-        if connect(&dir).is_none() {
-            let _left = std::fs::remove_dir_all(&dir).is_err();
+        match connect(&dir) {
+            None => {
+                let _left = std::fs::remove_dir_all(&dir).is_err();
+            }
+            Some((hello, ..)) => {
+                tracing::error!(container = name, pid = hello.pid, "it runs without a record");
+            }
         }
     }
     remove_strange_layers(engine, &ids)
@@ -307,4 +330,28 @@ fn names_in(dir: &Path) -> Result<BTreeSet<String>, OpenError> {
         }
     }
     Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_exit_record_is_applied_once() {
+        let exit = |started_ns| ExitRecord {
+            id: "c".into(),
+            pid: 7,
+            exit_code: 3,
+            oom_killed: false,
+            started_ns,
+            finished_ns: started_ns + 1,
+        };
+        let state = |phase, started_ns| State { phase, started_ns, ..State::default() };
+        assert!(is_news(&exit(5), &state(Phase::Running, 5)));
+        assert!(!is_news(&exit(5), &state(Phase::Exited, 5)));
+        // A start that was never written down, and one whose record is older.
+        assert!(is_news(&exit(5), &state(Phase::Created, 0)));
+        assert!(is_news(&exit(5), &state(Phase::Exited, 4)));
+        assert!(!is_news(&exit(5), &state(Phase::Running, 6)));
+    }
 }

@@ -5,6 +5,7 @@
 //! Source: moby `daemon/oci_linux.go`, `daemon/pkg/oci/defaults.go`.
 
 mod devices;
+mod exec;
 mod mounts;
 mod process;
 mod resources;
@@ -19,6 +20,7 @@ use super::Record;
 use super::validate::SecurityOptions;
 use crate::error::chain;
 use crate::{Error, ErrorKind};
+pub(crate) use exec::exec_process;
 pub(super) use devices::parse_rule as parse_device_rule;
 pub(super) use mounts::{tmpfs_options, tmpfs_words};
 

@@ -2,20 +2,25 @@
 //! monitor and waits for its word.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use conex_layers::overlay::{Access, Durability, OverlayOptions};
 use conex_monitor::protocol::{
     self, Event, LogFile, StartRequest, Started, Stdin, Streams,
 };
-use conex_monitor::{ExitRecord, Link};
+use conex_monitor::{ExitRecord, Link, LinkError};
 use tokio::sync::oneshot;
 
 use super::task::{Command, Monitored};
 use super::{Container, Record, mount, spec};
 use crate::engine::Inner;
 use crate::{Engine, Error, ErrorKind};
+
+/// How long a monitor may take: its mounts may be on a slow network.
+const START_PATIENCE: Duration = Duration::from_secs(120);
 
 impl Engine {
     /// Starts a container. Errors: not modified when it runs already; invalid
@@ -101,6 +106,8 @@ fn launch_blocking(
     };
     let spec = spec::build(&host, record, root.as_fd())?;
     prepare_run_dir(container)?;
+    let listener = conex_monitor::listen(&container.run_dir)
+        .map_err(|e| Error::system("listen in the run directory", &e))?;
 
     let config = &record.config;
     let request = StartRequest {
@@ -119,13 +126,23 @@ fn launch_blocking(
     };
     let link = crate::process::spawn_monitor(&engine.executable, &record.id)
         .map_err(|e| Error::system("start the container's monitor", &e))?;
-    let mut fds = vec![root.as_fd()];
+    let mut fds = vec![root.as_fd(), listener.as_fd()];
     fds.extend(attachers.iter().map(|(_, socket)| socket.as_fd()));
-    link.send_start(&request, &fds).map_err(|e| Error::system("talk to the monitor", &e))?;
-    match link.receive_event() {
+    let answered = link
+        .set_patience(START_PATIENCE)
+        .map_err(LinkError::from)
+        .and_then(|()| link.send_start(&request, &fds))
+        .and_then(|()| link.receive_event());
+    let lost = |problem: Error| {
+        // It was killed, or hangs: whatever it made goes with it.
+        crate::process::kill_monitor(&record.id);
+        engine.clear_run(record);
+        Err(problem.into())
+    };
+    match answered {
         Ok((Event::Started(hello), mut fds)) => match fds.pop() {
             Some(pidfd) => Ok((hello, link, pidfd)),
-            None => Err(Error::new(ErrorKind::System, "the monitor sent no pidfd").into()),
+            None => lost(Error::new(ErrorKind::System, "the monitor sent no pidfd")),
         },
         Ok((Event::Failed(failure), _)) => {
             let program = matches!(failure.exit_code, 126 | 127);
@@ -137,19 +154,19 @@ fn launch_blocking(
             );
             Err(Failed { error: Error::new(kind, text), exit_code: failure.exit_code })
         }
-        Ok(_) => Err(Error::new(ErrorKind::System, "the monitor spoke out of turn").into()),
-        Err(error) => Err(Error::system("wait for the monitor", &error).into()),
+        Ok(_) => lost(Error::new(ErrorKind::System, "the monitor spoke out of turn")),
+        Err(error) => lost(Error::system("start the container: its monitor", &error)),
     }
 }
 
 /// The name tools know as `MergedDir`.
-pub(super) fn merged_link(engine: &Inner, record: &Record) -> PathBuf {
+pub(crate) fn merged_link(engine: &Inner, record: &Record) -> PathBuf {
     engine.root.data().join(&record.driver).join(&record.id).join("merged")
 }
 
 fn prepare_run_dir(container: &Container) -> Result<(), Error> {
     let failed = |e: std::io::Error| Error::system("make the run directory", &e);
-    match std::fs::create_dir(&container.run_dir) {
+    match std::fs::DirBuilder::new().mode(0o700).create(&container.run_dir) {
         Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => return Err(failed(e)),
         Ok(()) => return Ok(()),
         Err(_) => {}

@@ -49,6 +49,8 @@ pub(crate) struct State {
     pub(crate) restart_count: u32,
     /// The user stopped it: restart policies leave it alone.
     pub(crate) stopped_by_user: bool,
+    /// Its processes are frozen; only while it runs.
+    pub(crate) paused: bool,
     /// Grows with every end; lets a waiter tell the next end from the last.
     #[serde(skip)]
     pub(crate) exits: u64,
@@ -68,7 +70,9 @@ pub(crate) enum Change {
     Exited { exit_code: i32, oom_killed: bool, at_ns: i64 },
     /// Its end was not observed: the host rebooted, or its monitor was killed.
     Lost { exit_code: i32, error: String, at_ns: i64 },
-    /// It will be started again after a pause.
+    /// Its processes were frozen, or thawed.
+    Frozen(bool),
+    /// It will be started again after a while.
     RestartPlanned,
     /// A planned restart was called off.
     RestartCancelled,
@@ -90,6 +94,11 @@ impl State {
     /// Whether its first process runs.
     pub(crate) fn is_running(&self) -> bool {
         self.phase == Phase::Running
+    }
+
+    /// Whether its processes are frozen.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.is_running() && self.paused
     }
 
     /// The state after a change. Total: every pair of phase and change has an
@@ -119,8 +128,10 @@ impl State {
                 }
                 next.exits += 1;
             }
+            (P::Running, Change::Frozen(frozen)) => next.paused = frozen,
             (P::Running, Change::Exited { exit_code, oom_killed, at_ns }) => {
                 next.phase = P::Exited;
+                next.paused = false;
                 next.pid = 0;
                 next.exit_code = exit_code;
                 next.oom_killed = oom_killed;
@@ -129,6 +140,7 @@ impl State {
             }
             (P::Running, Change::Lost { exit_code, error, at_ns }) => {
                 next.phase = P::Exited;
+                next.paused = false;
                 next.pid = 0;
                 next.exit_code = exit_code;
                 next.error = error;
@@ -156,6 +168,7 @@ impl State {
     pub(crate) fn status(&self) -> &'static str {
         match self.phase {
             Phase::Created => "created",
+            Phase::Running if self.paused => "paused",
             Phase::Running => "running",
             Phase::Restarting => "restarting",
             Phase::Exited => "exited",
@@ -169,6 +182,7 @@ impl State {
         let since = |then: i64| crate::time::human_duration(now_ns - then);
         match self.phase {
             Phase::Created => "Created".into(),
+            Phase::Running if self.paused => format!("Up {} (Paused)", since(self.started_ns)),
             Phase::Running => format!("Up {}", since(self.started_ns)),
             Phase::Restarting => {
                 format!("Restarting ({}) {} ago", self.exit_code, since(self.finished_ns))

@@ -5,7 +5,8 @@ use std::time::Duration;
 use conex_api::container::StopOptions;
 use tokio::sync::oneshot;
 
-use super::task::Command;
+use super::Container;
+use super::task::{Cause, Command};
 use crate::{Engine, Error, ErrorKind};
 
 impl Engine {
@@ -27,8 +28,20 @@ impl Engine {
             .unwrap_or(self.inner.config.stop_timeout_seconds);
         let timeout = u64::try_from(seconds).ok().map(Duration::from_secs);
         let (reply, answer) = oneshot::channel();
-        container.command(Command::Stop { signal, timeout, reply })?;
+        container.command(Command::Stop { signal, timeout, cause: Cause::User, reply })?;
         wait(answer, name).await
+    }
+
+    /// Stops a container because the engine goes: its policy may start it
+    /// again when the engine is back.
+    pub(crate) async fn stop_for_leaving(&self, container: &Container) -> Result<(), Error> {
+        let config = &container.record.config;
+        let signal = signal_of(&config.stop_signal).unwrap_or(libc::SIGTERM);
+        let seconds = config.stop_timeout.unwrap_or(self.inner.config.stop_timeout_seconds);
+        let timeout = u64::try_from(seconds).ok().map(Duration::from_secs);
+        let (reply, answer) = oneshot::channel();
+        container.command(Command::Stop { signal, timeout, cause: Cause::EngineLeaves, reply })?;
+        wait(answer, container.id()).await
     }
 
     /// Stops a container if it runs, and starts it.

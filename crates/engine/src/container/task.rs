@@ -4,18 +4,20 @@
 //! and never blocks on the container: a stop is a signal, a deadline and a list
 //! of those who wait for the end.
 
-use std::io::ErrorKind;
+mod exec;
+mod monitored;
+mod pause;
+mod rename;
+
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
 use conex_api::container::RemoveOptions;
 use conex_monitor::protocol::{self, Event, Streams};
-use conex_monitor::{ExitRecord, Link, LinkError, receive_event, send_request};
+use conex_monitor::{ExitRecord, LinkError, send_request};
 use conex_sys::process::pidfd_signal;
-use rustix::io::Errno;
-use tokio::io::Interest;
-use tokio::net::UnixDatagram;
+use rustix::event::PollFlags;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
@@ -23,7 +25,10 @@ use super::state::{Change, Phase, State};
 use super::{Container, Record, remove, start};
 use crate::engine::Inner;
 use crate::time::now_ns;
-use crate::Error;
+use crate::{Error, process};
+
+pub(crate) use monitored::Monitored;
+use monitored::is_ready;
 
 pub(crate) type Reply = oneshot::Sender<Result<(), Error>>;
 
@@ -33,7 +38,7 @@ pub(crate) enum Command {
     /// Start it.
     Start(Reply),
     /// Send a signal, then SIGKILL after a time; answered when it ended.
-    Stop { signal: i32, timeout: Option<Duration>, reply: Reply },
+    Stop { signal: i32, timeout: Option<Duration>, cause: Cause, reply: Reply },
     /// Send a signal; SIGKILL is answered when it ended.
     Kill { signal: i32, reply: Reply },
     /// Remove it.
@@ -42,45 +47,31 @@ pub(crate) enum Command {
     Attach { streams: Streams, socket: OwnedFd, reply: Reply },
     /// Change the size of its terminal.
     Resize { rows: u16, columns: u16, reply: Reply },
+    /// Freeze it, or thaw it.
+    Freeze { frozen: bool, reply: Reply },
+    /// Give it another name.
+    Rename { new_name: String, reply: Reply },
+    /// Start one more program; answered when its monitor is asked.
+    Exec { request: Box<protocol::ExecRequest>, socket: Option<OwnedFd>, reply: Reply },
+    /// Change the size of an exec's terminal.
+    ExecResize { id: String, rows: u16, columns: u16, reply: Reply },
 }
 
-/// A connection to a monitor, and the process it watches.
-#[derive(Debug)]
-pub(crate) struct Monitored {
-    /// A seqpacket socket: to the runtime, one with messages.
-    pub(crate) link: UnixDatagram,
-    pub(crate) pidfd: OwnedFd,
+/// Who wants a container to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// Its user: restart policies leave it alone.
+    User,
+    /// The engine goes, and starts it again when it is back.
+    EngineLeaves,
 }
 
-impl Monitored {
-    /// Wraps a link whose hello has been received.
-    pub(crate) fn new(link: Link, pidfd: OwnedFd) -> std::io::Result<Monitored> {
-        let socket = std::os::unix::net::UnixDatagram::from(link.into_fd());
-        socket.set_nonblocking(true)?;
-        Ok(Monitored { link: UnixDatagram::from_std(socket)?, pidfd })
-    }
+/// How long a monitor may take to report the end of a killed container before
+/// it is looked at.
+const REPORT_PATIENCE: Duration = Duration::from_secs(30);
 
-    async fn event(&mut self) -> Result<Event, LinkError> {
-        loop {
-            self.link.readable().await?;
-            // Only "would block" is an error to the runtime: it then waits.
-            let received = self.link.try_io(Interest::READABLE, || {
-                match receive_event(self.link.as_fd()) {
-                    Err(LinkError::Socket(Errno::AGAIN)) => Err(ErrorKind::WouldBlock.into()),
-                    other => Ok(other),
-                }
-            });
-            if let Ok(event) = received {
-                return event.map(|(event, _)| event);
-            }
-        }
-    }
-
-    /// Waits until the monitor let go of everything.
-    pub(crate) async fn released(mut self) {
-        while self.event().await.is_ok() {}
-    }
-}
+/// How long the next start waits for the last run's monitor to let go.
+const RELEASE_PATIENCE: Duration = Duration::from_secs(60);
 
 struct Task {
     engine: Arc<Inner>,
@@ -90,6 +81,8 @@ struct Task {
     ended: bool,
     waiting: Vec<(Reply, bool)>,
     kill_at: Option<Instant>,
+    /// When the monitor should have reported the end of a killed container.
+    report_by: Option<Instant>,
     restart_at: Option<Instant>,
     pending: Vec<(Streams, OwnedFd)>,
 }
@@ -118,6 +111,7 @@ pub(crate) fn spawn(
         ended: false,
         waiting: Vec::new(),
         kill_at: None,
+        report_by: None,
         restart_at: None,
         pending: Vec::new(),
     };
@@ -144,6 +138,7 @@ impl Task {
                     self.kill_at = None;
                     self.signal_and_tell(libc::SIGKILL);
                 }
+                () = at(self.report_by) => self.report_is_overdue().await,
                 () = at(self.restart_at) => {
                     self.restart_at = None;
                     let _told_in_state = self.start().await.is_err();
@@ -161,12 +156,12 @@ impl Task {
                 answer(reply, result);
                 return gone;
             }
-            Command::Stop { signal, timeout, reply } => {
-                self.stop(signal, timeout, reply).await;
+            Command::Stop { signal, timeout, cause, reply } => {
+                self.stop(signal, timeout, cause, reply).await;
                 return false;
             }
             Command::Kill { signal, reply } => {
-                self.kill(signal, reply);
+                self.kill(signal, reply).await;
                 return false;
             }
             Command::Remove { options, reply } => {
@@ -177,29 +172,50 @@ impl Task {
             }
             Command::Attach { streams, socket, reply } => (reply, self.attach(streams, socket)),
             Command::Resize { rows, columns, reply } => (reply, self.resize(rows, columns)),
+            Command::Freeze { frozen, reply } => (reply, self.freeze(frozen).await),
+            Command::Rename { new_name, reply } => (reply, self.rename(new_name).await),
+            Command::Exec { request, socket, reply } => (reply, self.exec(&request, socket)),
+            Command::ExecResize { id, rows, columns, reply } => {
+                (reply, self.exec_resize(id, rows, columns))
+            }
         };
         answer(reply, result);
         false
     }
 
-    /// Persists a change, then shows it.
-    async fn change(&mut self, change: Change) -> Result<(), Error> {
-        let next = self
-            .container
-            .state()
-            .after(change)
-            .map_err(|e| Error::new(crate::ErrorKind::System, e.to_string()))?;
-        self.store(next).await
+    /// Persists what happened, then shows it. It did happen: a full disk
+    /// does not keep it from being seen, and the monitor's own records tell
+    /// the next engine.
+    async fn fact(&mut self, change: Change) {
+        match self.container.state().after(change) {
+            Ok(next) => self.store(next).await,
+            Err(error) => {
+                tracing::error!(container = self.container.id(), %error, "state not moved");
+            }
+        }
     }
 
-    async fn store(&mut self, next: State) -> Result<(), Error> {
-        self.engine.save_state(self.container.id(), &next).await?;
+    /// Moves the state in memory alone; the next engine starts from the last
+    /// one on disk.
+    fn show(&self, change: Change) -> Result<(), Error> {
+        let next = self.container.state().after(change);
+        let next = next.map_err(|e| Error::new(crate::ErrorKind::System, e.to_string()))?;
         self.container.state.send_replace(Arc::new(next));
         Ok(())
     }
 
+    async fn store(&mut self, next: State) {
+        if let Err(error) = self.engine.save_state(self.container.id(), &next).await {
+            tracing::error!(container = self.container.id(), %error, "state not saved");
+        }
+        self.container.state.send_replace(Arc::new(next));
+    }
+
     async fn start(&mut self) -> Result<(), Error> {
         match self.container.state().phase {
+            Phase::Running if self.container.state().paused => {
+                return Err(Error::conflict("cannot start a paused container, try unpause instead"));
+            }
             Phase::Running => return Err(Error::not_modified()),
             Phase::Removing | Phase::Dead => {
                 return Err(Error::conflict(
@@ -211,7 +227,11 @@ impl Task {
         self.restart_at = None;
         if let Some(old) = self.monitored.take() {
             // The last run's monitor still gives back its cgroup.
-            old.released().await;
+            if tokio::time::timeout(RELEASE_PATIENCE, old.released()).await.is_err() {
+                let id = self.container.id().to_owned();
+                let killing = tokio::task::spawn_blocking(move || process::kill_monitor(&id));
+                let _joined = killing.await.is_err();
+            }
         }
         let attachers = std::mem::take(&mut self.pending);
         match start::launch(&self.engine, &self.container, attachers).await {
@@ -222,14 +242,14 @@ impl Task {
                 for warning in &hello.warnings {
                     tracing::warn!(container = self.container.id(), "{warning}");
                 }
-                self.change(Change::Started { pid: hello.pid, at_ns: hello.started_ns }).await?;
+                self.fact(Change::Started { pid: hello.pid, at_ns: hello.started_ns }).await;
                 self.container.publish(&self.engine.events, "start", &[]);
                 Ok(())
             }
             Err(failed) => {
                 let error = failed.error.to_string();
                 let exit_code = failed.exit_code;
-                self.change(Change::StartFailed { exit_code, error }).await?;
+                self.fact(Change::StartFailed { exit_code, error }).await;
                 if self.container.record.host_config.auto_remove {
                     let options = RemoveOptions { force: true, volumes: true, link: false };
                     if let Err(error) = self.remove(options).await {
@@ -241,23 +261,29 @@ impl Task {
         }
     }
 
-    async fn stop(&mut self, signal: i32, timeout: Option<Duration>, reply: Reply) {
+    async fn stop(
+        &mut self,
+        signal: i32,
+        timeout: Option<Duration>,
+        cause: Cause,
+        reply: Reply,
+    ) {
         match self.container.state().phase {
             Phase::Running => {}
             Phase::Restarting => {
                 self.restart_at = None;
-                let mut next = (*self.container.state()).clone();
-                next.stopped_by_user = true;
-                let result = match next.after(Change::RestartCancelled) {
-                    Ok(next) => self.store(next).await,
-                    Err(error) => Err(Error::new(crate::ErrorKind::System, error.to_string())),
-                };
+                if cause == Cause::User {
+                    self.mark_stopped().await;
+                }
+                self.fact(Change::RestartCancelled).await;
                 self.container.publish(&self.engine.events, "stop", &[]);
-                return answer(reply, result);
+                return answer(reply, Ok(()));
             }
             _ => return answer(reply, Err(Error::not_modified())),
         }
-        self.mark_stopped().await;
+        if cause == Cause::User {
+            self.mark_stopped().await;
+        }
         self.signal_and_tell(signal);
         self.waiting.push((reply, true));
         let deadline = timeout.map(|t| Instant::now() + t);
@@ -267,7 +293,7 @@ impl Task {
         };
     }
 
-    fn kill(&mut self, signal: i32, reply: Reply) {
+    async fn kill(&mut self, signal: i32, reply: Reply) {
         if !self.container.state().is_running() {
             let id = self.container.id();
             return answer(reply, Err(Error::conflict(format!("container {id} is not running"))));
@@ -275,9 +301,7 @@ impl Task {
         let stop_signal = super::stop::signal_of(&self.container.record.config.stop_signal);
         if signal == libc::SIGKILL || stop_signal.is_ok_and(|s| s == signal) {
             // Restart policies leave a container alone that its user ended.
-            let mut next = (*self.container.state()).clone();
-            next.stopped_by_user = true;
-            self.container.state.send_replace(Arc::new(next));
+            self.mark_stopped().await;
         }
         self.signal_and_tell(signal);
         if signal == libc::SIGKILL {
@@ -290,18 +314,37 @@ impl Task {
     async fn mark_stopped(&mut self) {
         let mut next = (*self.container.state()).clone();
         next.stopped_by_user = true;
-        if let Err(error) = self.store(next).await {
-            tracing::error!(container = self.container.id(), %error, "state not saved");
-        }
+        self.store(next).await;
     }
 
-    fn signal_and_tell(&self, signal: i32) {
+    fn signal_and_tell(&mut self, signal: i32) {
+        if signal == libc::SIGKILL && self.report_by.is_none() {
+            self.report_by = Some(Instant::now() + REPORT_PATIENCE);
+        }
         if let Some(monitored) = &self.monitored {
             // ESRCH: it ended on its own, its exit is on the way.
             let _ended = pidfd_signal(monitored.pidfd.as_fd(), signal).is_err();
         }
+        self.thaw_for_signal();
         let extra = [("signal", signal.to_string())];
         self.container.publish(&self.engine.events, "kill", &extra);
+    }
+
+    /// A monitor that hangs is killed, if its container has ended: its link
+    /// then closes, and the end is recorded without it.
+    async fn report_is_overdue(&mut self) {
+        self.report_by = None;
+        if !self.container.state().is_running() {
+            return;
+        }
+        if self.monitored.as_ref().is_some_and(|m| is_ready(&m.pidfd, PollFlags::IN)) {
+            let id = self.container.id().to_owned();
+            let killing = tokio::task::spawn_blocking(move || process::kill_monitor(&id));
+            let _joined = killing.await.is_err();
+        } else {
+            // The container is dying still, in the kernel.
+            self.report_by = Some(Instant::now() + REPORT_PATIENCE);
+        }
     }
 
     fn attach(&mut self, streams: Streams, socket: OwnedFd) -> Result<(), Error> {
@@ -311,7 +354,11 @@ impl Task {
                 let sent = send_request(monitored.link.as_fd(), &request, &[socket.as_fd()]);
                 sent.map_err(|e| Error::system("attach", &e))?;
             }
-            _ => self.pending.push((streams, socket)),
+            _ => {
+                // Clients that gave up waiting for a start leave no socket.
+                self.pending.retain(|(_, socket)| !is_ready(socket, PollFlags::empty()));
+                self.pending.push((streams, socket));
+            }
         }
         self.container.publish(&self.engine.events, "attach", &[]);
         Ok(())
@@ -342,6 +389,18 @@ impl Task {
                 };
                 self.exited(change).await
             }
+            Ok(Event::ExecStarted(started)) => {
+                self.exec_started(&started);
+                false
+            }
+            Ok(Event::ExecFailed(failed)) => {
+                self.exec_failed(failed);
+                false
+            }
+            Ok(Event::ExecExited(exit)) => {
+                self.exec_exited(exit);
+                false
+            }
             Ok(Event::OutOfMemory) => {
                 self.container.publish(&self.engine.events, "oom", &[]);
                 false
@@ -354,18 +413,18 @@ impl Task {
                 false
             }
             Err(error) => {
-                self.monitored = None;
-                if self.ended {
-                    return false;
+                let lost = self.monitored.take();
+                match lost.filter(|_| !self.ended) {
+                    Some(lost) => self.monitor_lost(&error, lost.pidfd).await,
+                    None => false,
                 }
-                self.monitor_lost(&error).await
             }
         }
     }
 
     /// The monitor went without a word: killed. Nothing watches the container
     /// any more, so it ends too.
-    async fn monitor_lost(&mut self, error: &LinkError) -> bool {
+    async fn monitor_lost(&mut self, error: &LinkError, pidfd: OwnedFd) -> bool {
         self.ended = true;
         if let Some(record) = ExitRecord::read(&self.container.run_dir) {
             let change = Change::Exited {
@@ -376,9 +435,11 @@ impl Task {
             return self.exited(change).await;
         }
         tracing::warn!(container = self.container.id(), %error, "its monitor is gone");
-        let (engine, id) = (Arc::clone(&self.engine), self.container.id().to_owned());
-        let cleaned = tokio::task::spawn_blocking(move || engine.kill_cgroup(&id)).await;
-        if let Err(error) = cleaned {
+        // Also one that left its cgroup. ESRCH: it went with its monitor.
+        let _ended = pidfd_signal(pidfd.as_fd(), libc::SIGKILL).is_err();
+        let (engine, container) = (Arc::clone(&self.engine), Arc::clone(&self.container));
+        let cleared = tokio::task::spawn_blocking(move || engine.clear_run(&container.record));
+        if let Err(error) = cleared.await {
             tracing::error!(%error, "the cgroup was not cleaned");
         }
         self.exited(Change::Lost {
@@ -391,9 +452,9 @@ impl Task {
 
     async fn exited(&mut self, change: Change) -> bool {
         self.kill_at = None;
-        if let Err(error) = self.change(change).await {
-            tracing::error!(container = self.container.id(), %error, "exit not recorded");
-        }
+        self.report_by = None;
+        self.fact(change).await;
+        self.engine.execs.container_ended(self.container.id());
         let state = self.container.state();
         let ran_ns = (state.finished_ns - state.started_ns).max(0);
         let extra = [
@@ -436,30 +497,35 @@ impl Task {
             }
             _ => false,
         };
-        if !wanted {
+        if !wanted || self.engine.is_leaving() {
             return;
         }
         let doublings = if ran >= Duration::from_secs(10) { 0 } else { state.restart_count.min(10) };
         let pause = Duration::from_millis(100 << doublings).min(Duration::from_secs(60));
-        match self.change(Change::RestartPlanned).await {
-            Ok(()) => self.restart_at = Some(Instant::now() + pause),
-            Err(error) => tracing::error!(%error, "restart not planned"),
-        }
+        self.fact(Change::RestartPlanned).await;
+        self.restart_at = Some(Instant::now() + pause);
     }
 
     async fn remove(&mut self, options: RemoveOptions) -> Result<(), Error> {
-        if self.container.state().is_running() {
-            if !options.force {
-                let name = self.container.name();
-                return Err(Error::conflict(format!(
-                    "cannot remove container \"{name}\": container is running: stop the \
-                     container before removing or force remove"
-                )));
-            }
+        let state = self.container.state();
+        if (state.is_running() || state.phase == Phase::Restarting) && !options.force {
+            let (name, status) = (self.container.name(), state.status());
+            return Err(Error::conflict(format!(
+                "cannot remove container \"{name}\": container is {status}: stop the container \
+                 before removing or force remove"
+            )));
+        }
+        if state.is_running() {
             self.mark_stopped().await;
             self.signal_and_tell(libc::SIGKILL);
             while self.container.state().is_running() {
-                let event = next_event(&mut self.monitored).await;
+                let event = tokio::select! {
+                    event = next_event(&mut self.monitored) => event,
+                    () = at(self.report_by) => {
+                        self.report_is_overdue().await;
+                        continue;
+                    }
+                };
                 // An auto-remove container is gone after its exit.
                 if Box::pin(self.monitor_said(event)).await {
                     return Ok(());
@@ -467,7 +533,8 @@ impl Task {
             }
         }
         self.restart_at = None;
-        self.change(Change::Removing).await?;
+        // Nothing is written down: a removal cut short is seen by what is gone.
+        self.show(Change::Removing)?;
         let monitored = self.monitored.take();
         match remove::remove(&self.engine, &self.container, options.volumes, monitored).await {
             Ok(()) => {
@@ -478,8 +545,7 @@ impl Task {
                 Ok(())
             }
             Err(error) => {
-                let text = error.to_string();
-                self.change(Change::RemovalFailed { error: text }).await?;
+                self.fact(Change::RemovalFailed { error: error.to_string() }).await;
                 Err(error)
             }
         }

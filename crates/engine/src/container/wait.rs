@@ -1,6 +1,7 @@
 //! `wait`: how a container ended, or will end.
 
 use std::future::Future;
+use std::sync::Arc;
 
 use conex_api::container::{WaitCondition, WaitExitError, WaitResponse};
 
@@ -17,25 +18,32 @@ impl Engine {
     ) -> Result<impl Future<Output = Result<WaitResponse, Error>> + Send + use<>, Error> {
         let container = self.inner.find(name)?;
         let mut states = container.watch();
-        let seen = states.borrow().exits;
+        let before = Arc::clone(&states.borrow());
         let id = container.id().to_owned();
         // The owner holds the sending side: a removed container ends the wait.
         drop(container);
         Ok(async move {
-            let done = |state: &State| match condition {
-                WaitCondition::NotRunning => {
-                    !state.is_running() && state.status() != "restarting" || state.removed
-                }
-                WaitCondition::NextExit => state.exits > seen || state.removed,
-                WaitCondition::Removed => state.removed,
-            };
-            let state = match states.wait_for(|state| done(state)).await {
+            let state = match states.wait_for(|now| is_over(condition, &before, now)).await {
                 Ok(state) => (**state).clone(),
                 Err(_) => return Err(Error::no_container(&id)),
             };
             Ok(response(&state))
         })
     }
+}
+
+/// Whether what is waited for has come, since `before`.
+fn is_over(condition: WaitCondition, before: &State, now: &State) -> bool {
+    now.removed
+        || match condition {
+            WaitCondition::NotRunning => !now.is_running() && now.status() != "restarting",
+            // A failed start counts too, but nothing ended: whoever started
+            // the container hears of it there.
+            WaitCondition::NextExit => {
+                now.exits > before.exits && now.finished_ns != before.finished_ns
+            }
+            WaitCondition::Removed => false,
+        }
 }
 
 /// A removed container has no error any more: whoever started it heard of it
@@ -50,6 +58,24 @@ fn response(state: &State) -> WaitResponse {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::container::state::Change;
+
+    #[test]
+    fn the_next_exit_is_neither_the_last_one_nor_a_failed_start() {
+        let over = |before: &State, now: &State| is_over(WaitCondition::NextExit, before, now);
+        let last = State::default()
+            .after(Change::Started { pid: 7, at_ns: 1 })
+            .and_then(|s| s.after(Change::Exited { exit_code: 3, oom_killed: false, at_ns: 2 }))
+            .unwrap();
+        assert!(!over(&last, &last));
+        let failed =
+            last.after(Change::StartFailed { exit_code: 127, error: "no".into() }).unwrap();
+        assert!(!over(&last, &failed));
+        let again = failed.after(Change::Started { pid: 8, at_ns: 3 }).unwrap();
+        let ended = Change::Exited { exit_code: 0, oom_killed: false, at_ns: 4 };
+        assert!(over(&last, &again.after(ended).unwrap()));
+        assert!(over(&last, &State { removed: true, ..last.clone() }));
+    }
 
     #[test]
     fn a_failed_start_is_told_until_the_container_is_removed() {

@@ -167,6 +167,8 @@ impl Inner {
             size_bytes: size,
             state: LayerState::Ready,
         };
+        // Two imports of the same content end here one after the other.
+        let naming = self.images.naming.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let have = self.images.known().layers.contains_key(&top);
         let row = ImageRecord {
             id: image.id.to_string(),
@@ -205,6 +207,7 @@ impl Inner {
                 known.references.insert(name.to_string(), (image.id.to_string(), now));
             }
         }
+        drop(naming);
         if have {
             // The same content was here already; this copy goes.
             self.abandon_layer(provisional);

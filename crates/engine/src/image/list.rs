@@ -151,7 +151,7 @@ fn labels_of(image: &Image) -> BTreeMap<String, String> {
 
 /// Bytes of those layers of an image that other images stand on too.
 fn shared_bytes(known: &Known, image: &Image) -> i64 {
-    let has = |other: &Image, chain| other.id != image.id && other.chains.contains(chain);
+    let has = |other: &Image, chain: &Digest| other.id != image.id && other.chains.contains(chain);
     let shared = |chain: &&Digest| known.images.values().any(|other| has(other, chain));
     let layers = image.chains.iter().filter(shared);
     layers.filter_map(|chain| known.layers.get(chain.as_str())).map(|l| l.size_bytes).sum()

@@ -86,10 +86,11 @@ impl Inner {
                 return Ok(done);
             }
             Some(full) => {
-                if let Some((user, running)) = users.first() {
-                    if *running || !options.force {
-                        return Err(in_use(&familiar(full), user, *running, "remove repository reference", &short));
-                    }
+                if let Some((user, running)) = users.first()
+                    && (*running || !options.force)
+                {
+                    let verb = "remove repository reference";
+                    return Err(in_use(&familiar(full), user, *running, verb, &short));
                 }
             }
             None => {

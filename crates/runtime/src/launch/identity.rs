@@ -142,12 +142,30 @@ fn push_rlimit(
         hard = own;
         soft = soft.min(own);
     }
+    // Not even CAP_SYS_RESOURCE goes past fs.nr_open (getrlimit(2)).
+    if resource == Resource::Nofile
+        && let Some(ceiling) = nr_open().filter(|ceiling| hard > *ceiling)
+    {
+        warnings.push(format!(
+            "{name} {hard} is above fs.nr_open {ceiling}: {ceiling} is used"
+        ));
+        hard = ceiling;
+        soft = soft.min(ceiling);
+    }
     plan.push(Step::Rlimit {
         resource: number,
         soft,
         hard,
     });
     Ok(())
+}
+
+fn nr_open() -> Option<u64> {
+    std::fs::read_to_string("/proc/sys/fs/nr_open")
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
 }
 
 fn has_sys_resource() -> bool {

@@ -11,6 +11,7 @@
 //! client ── bytes after the request ──► held until the socket is taken over, or the answer is another
 //! ```
 //!
+//! In the same first request line it encodes what the parser would refuse and Docker takes.
 //! Holding also keeps an early end of input from the parser, which would take it for a vanished client.
 //! A later request of the connection is not looked at: without `Upgrade` it gets an ordinary answer.
 //! Knows nothing of containers.
@@ -133,6 +134,7 @@ impl<S> Gate<S> {
         match Verdict::of(bytes) {
             Verdict::Undecided => {}
             Verdict::Ordinary => {
+                encode_target(bytes);
                 self.reading = Reading::Open(std::mem::take(bytes).into());
             }
             Verdict::Hijack {
@@ -142,6 +144,7 @@ impl<S> Gate<S> {
             } => {
                 let mut bytes = std::mem::take(bytes);
                 let mut rest = bytes.split_off(head_len);
+                encode_target(&mut bytes);
                 if !upgrade {
                     self.forced.store(true, Ordering::Relaxed);
                     let line_len = bytes
@@ -362,8 +365,11 @@ enum Verdict {
 
 impl Verdict {
     fn of(bytes: &[u8]) -> Self {
-        const METHOD: &[u8] = b"POST ";
-        if !bytes.starts_with(&METHOD[..METHOD.len().min(bytes.len())]) {
+        // What speaks TLS, say, is refused without waiting for a line.
+        if bytes
+            .first()
+            .is_some_and(|byte| !byte.is_ascii_alphabetic())
+        {
             return Self::Ordinary;
         }
         let Some(line_len) = bytes.iter().position(|&byte| byte == b'\n') else {
@@ -409,6 +415,25 @@ impl Verdict {
             Self::Ordinary
         }
     }
+}
+
+/// Encodes what people write into a request line by hand (`?filters={"status":["exited"]}`) and the parser, other
+/// than Docker's, refuses.
+fn encode_target(head: &mut Vec<u8>) {
+    let refused = |byte: &u8| matches!(byte, b'"' | b'<' | b'>');
+    let line_len = head.iter().position(|&byte| byte == b'\n').unwrap_or(0);
+    if !head[..line_len].iter().any(refused) {
+        return;
+    }
+    let mut line = Vec::with_capacity(line_len * 2);
+    for byte in &head[..line_len] {
+        if refused(byte) {
+            line.extend_from_slice(format!("%{byte:02X}").as_bytes());
+        } else {
+            line.push(*byte);
+        }
+    }
+    head.splice(..line_len, line);
 }
 
 /// Bytes of the head with its empty line, if it is whole.

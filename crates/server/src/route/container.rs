@@ -38,9 +38,10 @@ pub(super) async fn create(call: Call) -> Result<Response<Body>, Error> {
     let platform = call.query.non_empty("platform").map(str::to_owned);
     let engine = call.engine().clone();
     let request: Option<Option<CreateRequest>> = body::json(call.request).await?;
-    let request = request.flatten().ok_or(Error::Invalid(
+    let mut request = request.flatten().ok_or(Error::Invalid(
         "config cannot be empty in order to create a container",
     ))?;
+    legacy::create_from(call.version, &mut request);
     let created =
         to_the_end(async move { engine.container_create(name, platform, request).await }).await?;
     Ok(answer::json(StatusCode::CREATED, &created))
@@ -113,7 +114,7 @@ pub(super) async fn resize(call: &Call, name: &str) -> Result<Response<Body>, Er
 }
 
 /// One side of a terminal in characters; the kernel's terminals end at 65535.
-fn terminal_side(query: &Query, side: &'static str, parameter: &str) -> Result<u16, Error> {
+pub(super) fn terminal_side(query: &Query, side: &'static str, parameter: &str) -> Result<u16, Error> {
     let value = query.get(parameter).unwrap_or_default();
     let length: u32 = value
         .parse()

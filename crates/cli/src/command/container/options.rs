@@ -26,6 +26,20 @@ use crate::error::CliError;
 use crate::flag::Matches;
 
 pub(super) use address::is_loopback;
+pub(super) use key_value::check_env;
+
+/// The variables of `--env-file` and `--env`, in the order they win.
+pub(super) fn variables(matches: &Matches) -> Result<Vec<String>, CliError> {
+    let lookup = key_value::from_environment;
+    let mut variables = Vec::new();
+    for file in matches.list("env-file") {
+        variables.extend(key_value::read_file(Path::new(file), &lookup)?);
+    }
+    for pair in matches.list("env") {
+        variables.push(key_value::env(pair, &lookup).map_err(CliError::Message)?);
+    }
+    Ok(variables)
+}
 
 /// The body of a create request for the flags and arguments of `run` or `create`.
 ///
@@ -34,19 +48,12 @@ pub(super) use address::is_loopback;
 /// adds the exit code and the hint about help.
 pub(super) fn create_request(matches: &Matches) -> Result<CreateRequest, CliError> {
     let current_dir = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
-    let lookup = key_value::from_environment;
-    let mut variables = Vec::new();
-    for file in matches.list("env-file") {
-        variables.extend(key_value::read_file(Path::new(file), &lookup)?);
-    }
+    let variables = variables(matches)?;
     let mut labels = Vec::new();
     for file in matches.list("label-file") {
         labels.extend(key_value::read_file(Path::new(file), &|_| None)?);
     }
     labels.extend_from_slice(matches.list("label"));
-    for pair in matches.list("env") {
-        variables.push(key_value::env(pair, &lookup).map_err(CliError::Message)?);
-    }
     build(matches, variables, &labels, &current_dir).map_err(CliError::Message)
 }
 

@@ -110,28 +110,37 @@ pub(super) fn forward_all(client: Client, container: String, tty: bool) -> Forwa
 
 /// Tells a container the size of this terminal, now and whenever it changes.
 pub(super) fn follow_size(client: Client, container: String) {
+    follow_size_of(client, format!("/containers/{}", segment(&container)));
+}
+
+/// The same for whatever has a terminal: a container or an exec, by its path in the API.
+pub(super) fn follow_size_of(client: Client, path: String) {
     // Before the first look at the size, so that no change is missed.
     let changes = signal(SignalKind::from_raw(WINCH));
     tokio::spawn(async move {
         let [rows, columns] = terminal::size();
-        resize(&client, &container, rows, columns).await;
+        resize_of(&client, &path, rows, columns).await;
         let Ok(mut changes) = changes else { return };
         while changes.recv().await.is_some() {
             let [rows, columns] = terminal::size();
-            resize(&client, &container, rows, columns).await;
+            resize_of(&client, &path, rows, columns).await;
         }
     });
 }
 
 /// Tells a container the size of its terminal; a container that ended meanwhile has none.
 pub(super) async fn resize(client: &Client, container: &str, rows: u32, columns: u32) {
+    resize_of(client, &format!("/containers/{}", segment(container)), rows, columns).await;
+}
+
+async fn resize_of(client: &Client, path: &str, rows: u32, columns: u32) {
     if rows == 0 && columns == 0 {
         return;
     }
     let (rows, columns) = (rows.to_string(), columns.to_string());
     let size = query(&[("h", &rows), ("w", &columns)]);
     client
-        .post_empty(&format!("/containers/{}/resize{size}", segment(container)))
+        .post_empty(&format!("{path}/resize{size}"))
         .await
         .ok();
 }

@@ -21,7 +21,8 @@ pub static COMMAND: Command = Command {
     run,
 };
 
-const FLAGS: &[Flag] = &[
+/// Flags of whatever ends containers, `restart` too.
+pub(super) const FLAGS: &[Flag] = &[
     Flag::string("signal", "Signal to send to the container").short('s'),
     Flag::int("timeout", "Seconds to wait before killing the container").short('t'),
     Flag::int("time", "Seconds to wait before killing the container")
@@ -29,12 +30,7 @@ const FLAGS: &[Flag] = &[
 ];
 
 fn run(ctx: &mut Context, matches: &Matches) -> Result<ExitCode, CliError> {
-    if matches.is_set("time") && matches.is_set("timeout") {
-        return Err(CliError::message(
-            "conflicting options: cannot specify both --timeout and --time",
-        ));
-    }
-    let options = options(matches);
+    let options = options(matches)?;
     let call = |client: conex_client::Client, name: String| {
         let path = format!("/containers/{}/stop{options}", segment(&name));
         async move { client.post_empty(&path).await }
@@ -43,7 +39,12 @@ fn run(ctx: &mut Context, matches: &Matches) -> Result<ExitCode, CliError> {
 }
 
 /// The flags as a query; without them the container's own settings hold.
-fn options(matches: &Matches) -> String {
+pub(super) fn options(matches: &Matches) -> Result<String, CliError> {
+    if matches.is_set("time") && matches.is_set("timeout") {
+        return Err(CliError::message(
+            "conflicting options: cannot specify both --timeout and --time",
+        ));
+    }
     let timeout = matches.opt_str("timeout").or(matches.opt_str("time"));
     let timeout = timeout.map(|_| {
         let flag = if matches.is_set("timeout") {
@@ -60,7 +61,7 @@ fn options(matches: &Matches) -> String {
     if !matches.str("signal").is_empty() {
         pairs.push(("signal", matches.str("signal")));
     }
-    query(&pairs)
+    Ok(query(&pairs))
 }
 
 #[cfg(test)]
@@ -74,10 +75,15 @@ mod tests {
     fn flags_not_given_are_not_sent() {
         let of = |words: &[&str]| {
             let words: Vec<String> = words.iter().map(|w| (*w).to_owned()).collect();
-            options(&parse(&[FLAGS], &words, true).unwrap())
+            options(&parse(&[FLAGS], &words, true).unwrap()).map_err(|error| error.text())
         };
-        assert_eq!(of(&["x"]), "");
-        assert_eq!(of(&["-t", "0", "x"]), "?t=0");
-        assert_eq!(of(&["--time=-1", "-s", "INT", "x"]), "?t=-1&signal=INT");
+        assert_eq!(of(&["x"]), Ok(String::new()));
+        assert_eq!(of(&["-t", "0", "x"]), Ok("?t=0".into()));
+        assert_eq!(
+            of(&["--time=-1", "-s", "INT", "x"]),
+            Ok("?t=-1&signal=INT".into())
+        );
+        let both = "conflicting options: cannot specify both --timeout and --time";
+        assert_eq!(of(&["--time=1", "-t", "1", "x"]), Err(Some(both.into())));
     }
 }

@@ -10,6 +10,19 @@ fn nobody(name: &str) -> Result<Vec<MountPoint>, Error> {
     Err(Error::no_container(name))
 }
 
+/// A plan whose volumes are made.
+fn resolve(
+    root: &Path,
+    id: &str,
+    config: &Config,
+    host: &HostConfig,
+    donors: &dyn Fn(&str) -> Result<Vec<MountPoint>, Error>,
+) -> Result<Resolved, Error> {
+    let planned = plan(root, config, host, donors)?;
+    make_volumes(root, id, &planned.new_volumes)?;
+    Ok(planned)
+}
+
 fn resolve_in(root: &Path, config: Value, host: Value) -> Result<Resolved, Error> {
     let config: Config = serde_json::from_value(config).unwrap();
     let host: HostConfig = serde_json::from_value(host).unwrap();

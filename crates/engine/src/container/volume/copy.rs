@@ -14,6 +14,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{
     AtFlags, Dir, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps, Uid,
@@ -35,7 +36,8 @@ const OPEN_DIR: OFlags = OFlags::RDONLY
 /// the image has a directory there.
 ///
 /// Errors: invalid parameter where the image has a file, which no volume can
-/// cover. On an error the volume is empty again. Blocks.
+/// cover. On an error what was copied is taken out again. Blocks, for other
+/// copies too: two containers may be made of one empty volume at once.
 pub(in crate::container) fn copy_up(
     image_root: BorrowedFd<'_>,
     path_in_image: &Path,
@@ -45,6 +47,7 @@ pub(in crate::container) fn copy_up(
         let (path, volume) = (path_in_image.display(), volume_dir.display());
         Error::system(&format!("copy {path} of the image to {volume}"), error)
     };
+    let _only_one = FILLING.lock().unwrap_or_else(PoisonError::into_inner);
     let is_filled = fs::read_dir(volume_dir)
         .map_err(|error| failed(&error))?
         .next()
@@ -66,20 +69,24 @@ pub(in crate::container) fn copy_up(
         }
         Err(error) => return Err(failed(&error)),
     };
-    let copied = Copy::new(volume_dir)
-        .and_then(|(mut copy, target)| copy.directory(&source, &target, Path::new(""), 0));
-    copied.map_err(|fault| {
-        empty(volume_dir);
-        failed(&fault)
-    })
+    let (mut copy, target) = Copy::new(volume_dir).map_err(|fault| failed(&fault))?;
+    copy.directory(&source, &target, Path::new(""), 0)
+        .map_err(|fault| {
+            take_out(volume_dir, &copy.made);
+            failed(&fault)
+        })
 }
 
-/// What came so far goes, so that the next container tries again.
-fn empty(volume_dir: &Path) {
-    for entry in fs::read_dir(volume_dir).into_iter().flatten().flatten() {
-        let path = entry.path();
-        let removed = match entry.file_type() {
-            Ok(kind) if kind.is_dir() => fs::remove_dir_all(&path),
+/// One copy at a time.
+static FILLING: Mutex<()> = Mutex::new(());
+
+/// What came so far goes, so that the next container tries again; what a
+/// running container put there meanwhile is its own.
+fn take_out(volume_dir: &Path, made: &[CString]) {
+    for name in made {
+        let path = volume_dir.join(OsStr::from_bytes(name.to_bytes()));
+        let removed = match fs::symlink_metadata(&path) {
+            Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(&path),
             _ => fs::remove_file(&path),
         };
         if let Err(error) = removed {
@@ -111,6 +118,8 @@ struct Copy {
     top: OwnedFd,
     /// First names of files that have several.
     linked: HashMap<(u64, u64), PathBuf>,
+    /// What was made in the volume's top directory.
+    made: Vec<CString>,
 }
 
 impl Copy {
@@ -121,6 +130,7 @@ impl Copy {
             Copy {
                 top: open()?,
                 linked: HashMap::new(),
+                made: Vec::new(),
             },
             open()?,
         ))
@@ -161,6 +171,7 @@ impl Copy {
             let from =
                 rustix::fs::openat(source, name, OPEN_DIR, Mode::empty()).map_err(&failed)?;
             rustix::fs::mkdirat(target, name, Mode::RWXU).map_err(&failed)?;
+            self.note(name, depth);
             let to = rustix::fs::openat(target, name, OPEN_DIR, Mode::empty()).map_err(&failed)?;
             return self.directory(&from, &to, &path, depth + 1);
         }
@@ -168,10 +179,9 @@ impl Copy {
             let known = self.linked.entry((stat.st_dev, stat.st_ino));
             match known {
                 Entry::Occupied(first) => {
-                    let first = first.get();
-                    let flags = AtFlags::empty();
-                    return rustix::fs::linkat(&self.top, first, target, name, flags)
-                        .map_err(&failed);
+                    link(&self.top, first.get(), target, name).map_err(&failed)?;
+                    self.note(name, depth);
+                    return Ok(());
                 }
                 Entry::Vacant(first) => {
                     first.insert(path.clone());
@@ -183,11 +193,31 @@ impl Copy {
             FileType::Symlink => copy_symlink(source, target, name, &stat),
             _ => copy_node(target, name, kind, &stat),
         }
+        .inspect(|()| self.note(name, depth))
         .map_err(|source| Fault {
             path: path.clone(),
             source,
         })
     }
+
+    fn note(&mut self, name: &CStr, depth: usize) {
+        if depth == 0 {
+            self.made.push(name.to_owned());
+        }
+    }
+}
+
+/// Another name for a file of the volume. A container that has the volume may
+/// put links in the way, which are not followed.
+fn link(top: &OwnedFd, first: &Path, target: &OwnedFd, name: &CStr) -> Result<(), Errno> {
+    let (parent, file) = match (first.parent(), first.file_name()) {
+        (Some(parent), Some(file)) if parent != Path::new("") => (parent, file),
+        _ => return rustix::fs::linkat(top, first, target, name, AtFlags::empty()),
+    };
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    let parent = rustix::fs::openat2(top, parent, flags, Mode::empty(), resolve)?;
+    rustix::fs::linkat(&parent, file, target, name, AtFlags::empty())
 }
 
 fn names(dir: &OwnedFd) -> Result<Vec<CString>, Errno> {
@@ -404,6 +434,35 @@ mod tests {
         assert_eq!(fs::read_dir(&volume).unwrap().count(), 0);
         copy(&image, "/inside", &volume).unwrap();
         assert!(volume.join("file").exists());
+    }
+
+    #[test]
+    fn a_failed_copy_takes_out_only_what_it_made() {
+        let (_temp, _image, volume) = fixture();
+        fs::write(volume.join("copied"), "x").unwrap();
+        fs::create_dir(volume.join("tree")).unwrap();
+        fs::write(volume.join("theirs"), "x").unwrap();
+        take_out(
+            &volume,
+            &[c"copied".to_owned(), c"tree".to_owned(), c"gone".to_owned()],
+        );
+        let left: Vec<_> = fs::read_dir(&volume)
+            .unwrap()
+            .map(|e| e.unwrap().file_name())
+            .collect();
+        assert_eq!(left, ["theirs"]);
+    }
+
+    #[test]
+    fn hard_links_do_not_go_through_a_link_of_the_container() {
+        let (temp, _image, volume) = fixture();
+        fs::create_dir(temp.path().join("host")).unwrap();
+        fs::write(temp.path().join("host/secret"), "x").unwrap();
+        symlink(temp.path().join("host"), volume.join("sub")).unwrap();
+        let top = OwnedFd::from(File::open(&volume).unwrap());
+        let linked = link(&top, Path::new("sub/secret"), &top, c"stolen");
+        assert_eq!(linked, Err(Errno::LOOP));
+        assert!(!volume.join("stolen").exists());
     }
 
     #[test]

@@ -39,7 +39,8 @@ fn only_attach_and_exec_start_take_the_socket() {
 fn a_head_is_judged_as_early_as_it_can_be() {
     assert_eq!(Verdict::of(b""), Verdict::Undecided);
     assert_eq!(Verdict::of(b"PO"), Verdict::Undecided);
-    assert_eq!(Verdict::of(b"GET"), Verdict::Ordinary);
+    assert_eq!(Verdict::of(b"GET /info"), Verdict::Undecided);
+    assert_eq!(Verdict::of(b"GET /info HTTP/1.1\r\n"), Verdict::Ordinary);
     assert_eq!(Verdict::of(&[0xff; 3]), Verdict::Ordinary);
     assert_eq!(Verdict::of(&ATTACH[..40]), Verdict::Undecided);
     assert_eq!(
@@ -210,4 +211,21 @@ async fn everything_else_passes_unchanged() {
     assert_eq!(seen, sent);
     let (_, early) = gate.into_parts();
     assert_eq!(early, b"");
+}
+
+#[tokio::test]
+async fn a_filter_written_by_hand_is_encoded_for_the_parser() {
+    let (mut client, server) = duplex(65536);
+    let mut gate = Gate::new(server);
+    client
+        .write_all(b"GET /events?filters={\"type\":[\"<x>\"]} HTTP/1.1\r\nX: \"y\"\r\n\r\n")
+        .await
+        .unwrap();
+    client.shutdown().await.unwrap();
+    let mut seen = String::new();
+    gate.read_to_string(&mut seen).await.unwrap();
+    assert_eq!(
+        seen,
+        "GET /events?filters={%22type%22:[%22%3Cx%3E%22]} HTTP/1.1\r\nX: \"y\"\r\n\r\n"
+    );
 }

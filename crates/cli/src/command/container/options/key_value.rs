@@ -30,7 +30,7 @@ pub(super) fn env(text: &str, lookup: Lookup) -> Result<String, String> {
 }
 
 /// Refuses an `--env` without a name.
-pub(super) fn check_env(text: &str) -> Result<(), String> {
+pub(in crate::command::container) fn check_env(text: &str) -> Result<(), String> {
     env(text, &|_| None).map(drop)
 }
 

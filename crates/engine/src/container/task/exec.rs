@@ -1,0 +1,84 @@
+//! What the owner of a container does about its execs: passes requests to the
+//! monitor, and its news to the engine.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Instant;
+
+use conex_monitor::protocol::{ExecExit, ExecFailed, ExecRequest, ExecStarted, Request};
+use conex_monitor::{send_exec, send_request};
+
+use super::{Monitored, Task};
+use crate::exec::Status;
+use crate::Error;
+
+impl Task {
+    /// The monitor, if the container runs.
+    fn active(&self) -> Result<&Monitored, Error> {
+        let id = self.container.id();
+        if self.container.state().is_paused() {
+            return Err(Error::conflict(format!(
+                "Container {id} is paused, unpause the container before exec"
+            )));
+        }
+        self.monitored
+            .as_ref()
+            .filter(|_| !self.ended)
+            .ok_or_else(|| Error::conflict(format!("container {id} is not running")))
+    }
+
+    pub(super) fn exec(
+        &self,
+        request: &ExecRequest,
+        socket: Option<OwnedFd>,
+    ) -> Result<(), Error> {
+        let link = self.active()?.link.as_fd();
+        send_exec(link, request, socket.as_ref().map(AsFd::as_fd))
+            .map_err(|e| Error::system("exec", &e))
+    }
+
+    pub(super) fn exec_resize(&self, id: String, rows: u16, columns: u16) -> Result<(), Error> {
+        let request = Request::ExecResize { id, rows, columns };
+        send_request(self.active()?.link.as_fd(), &request, &[])
+            .map_err(|e| Error::system("resize", &e))
+    }
+
+    pub(super) fn exec_started(&self, started: &ExecStarted) {
+        let execs = &self.engine.execs;
+        match execs.get(&started.id) {
+            Some(exec) => exec.advance(Status::Running { pid: started.pid }),
+            None => execs.adopt(self.container.id(), &started.id, &started.note, started.pid),
+        }
+    }
+
+    pub(super) fn exec_failed(&self, failed: ExecFailed) {
+        if let Some(exec) = self.engine.execs.get(&failed.id) {
+            exec.advance(Status::Failed {
+                exit_code: failed.failure.exit_code,
+                message: format!(
+                    "OCI runtime exec failed: exec failed: unable to start container process: {}",
+                    failed.failure.message
+                ),
+                at: Instant::now(),
+            });
+        }
+    }
+
+    /// The client sees its streams end only after this was taken, so that it
+    /// finds the exit code.
+    pub(super) fn exec_exited(&self, exit: ExecExit) {
+        if let Some(exec) = self.engine.execs.get(&exit.id) {
+            if let Status::Running { pid } = exec.status() {
+                let exit_code = exit.exit_code;
+                exec.advance(Status::Ended { pid, exit_code, at: Instant::now() });
+            }
+            let extra = [("execID", exit.id.clone()), ("exitCode", exit.exit_code.to_string())];
+            self.container.publish(&self.engine.events, "exec_die", &extra);
+        }
+        let Some(monitored) = &self.monitored else { return };
+        let taken = Request::ExecTaken { id: exit.id };
+        if let Err(error) = send_request(monitored.link.as_fd(), &taken, &[]) {
+            // A monitor that is going has ended its execs itself.
+            tracing::debug!(container = self.container.id(), %error, "not told");
+        }
+    }
+}
