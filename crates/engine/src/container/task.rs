@@ -85,6 +85,8 @@ struct Task {
     report_by: Option<Instant>,
     restart_at: Option<Instant>,
     pending: Vec<(Streams, OwnedFd)>,
+    /// Execs the monitor was asked for and said nothing about yet.
+    execs_starting: usize,
 }
 
 /// Makes a container and spawns its owner.
@@ -114,6 +116,7 @@ pub(crate) fn spawn(
         report_by: None,
         restart_at: None,
         pending: Vec::new(),
+        execs_starting: 0,
     };
     tokio::spawn(task.run(receiver));
     container
@@ -172,7 +175,12 @@ impl Task {
             }
             Command::Attach { streams, socket, reply } => (reply, self.attach(streams, socket)),
             Command::Resize { rows, columns, reply } => (reply, self.resize(rows, columns)),
-            Command::Freeze { frozen, reply } => (reply, self.freeze(frozen).await),
+            Command::Freeze { frozen, reply } => {
+                let result = self.freeze(frozen).await;
+                let gone = self.container.state().removed;
+                answer(reply, result);
+                return gone;
+            }
             Command::Rename { new_name, reply } => (reply, self.rename(new_name).await),
             Command::Exec { request, socket, reply } => (reply, self.exec(&request, socket)),
             Command::ExecResize { id, rows, columns, reply } => {
@@ -238,6 +246,7 @@ impl Task {
             Ok(launched) => {
                 let hello = launched.hello;
                 self.monitored = Some(launched.monitored);
+                self.execs_starting = 0;
                 self.ended = false;
                 for warning in &hello.warnings {
                     tracing::warn!(container = self.container.id(), "{warning}");

@@ -27,13 +27,15 @@ impl Task {
     }
 
     pub(super) fn exec(
-        &self,
+        &mut self,
         request: &ExecRequest,
         socket: Option<OwnedFd>,
     ) -> Result<(), Error> {
         let link = self.active()?.link.as_fd();
         send_exec(link, request, socket.as_ref().map(AsFd::as_fd))
-            .map_err(|e| Error::system("exec", &e))
+            .map_err(|e| Error::system("exec", &e))?;
+        self.execs_starting += 1;
+        Ok(())
     }
 
     pub(super) fn exec_resize(&self, id: String, rows: u16, columns: u16) -> Result<(), Error> {
@@ -42,7 +44,8 @@ impl Task {
             .map_err(|e| Error::system("resize", &e))
     }
 
-    pub(super) fn exec_started(&self, started: &ExecStarted) {
+    pub(super) fn exec_started(&mut self, started: &ExecStarted) {
+        self.execs_starting = self.execs_starting.saturating_sub(1);
         let execs = &self.engine.execs;
         match execs.get(&started.id) {
             Some(exec) => exec.advance(Status::Running { pid: started.pid }),
@@ -50,7 +53,8 @@ impl Task {
         }
     }
 
-    pub(super) fn exec_failed(&self, failed: ExecFailed) {
+    pub(super) fn exec_failed(&mut self, failed: ExecFailed) {
+        self.execs_starting = self.execs_starting.saturating_sub(1);
         if let Some(exec) = self.engine.execs.get(&failed.id) {
             exec.advance(Status::Failed {
                 exit_code: failed.failure.exit_code,

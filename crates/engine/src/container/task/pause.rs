@@ -2,13 +2,39 @@
 //! frozen is left behind by a signal.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::Task;
+use tokio::time::Instant;
+
+use super::{Task, next_event};
 use crate::container::state::{Change, Phase};
 use crate::{Error, ErrorKind};
 
+/// How long a pause waits for execs that are being started.
+const EXEC_PATIENCE: Duration = Duration::from_secs(10);
+
 impl Task {
+    /// Waits for execs under way: a monitor waits for each to run, which it
+    /// would not in a frozen cgroup.
+    async fn execs_started(&mut self) -> Result<(), Error> {
+        let deadline = Instant::now() + EXEC_PATIENCE;
+        while self.execs_starting > 0 && !self.ended && self.monitored.is_some() {
+            let event = next_event(&mut self.monitored);
+            let Ok(event) = tokio::time::timeout_at(deadline, event).await else {
+                let id = self.container.id();
+                let text = format!("cannot pause container {id}: an exec hangs at its start");
+                return Err(Error::new(ErrorKind::System, text));
+            };
+            // Its end shows in its state.
+            let _gone = Box::pin(self.monitor_said(event)).await;
+        }
+        Ok(())
+    }
+
     pub(super) async fn freeze(&mut self, frozen: bool) -> Result<(), Error> {
+        if frozen {
+            self.execs_started().await?;
+        }
         let state = self.container.state();
         let id = self.container.id();
         match state.phase {
