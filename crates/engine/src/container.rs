@@ -20,6 +20,7 @@ mod start;
 pub(crate) mod state;
 mod stop;
 mod table;
+mod top;
 pub(crate) mod task;
 mod validate;
 mod volume;

@@ -4,6 +4,7 @@ pub(crate) mod gate;
 mod relay;
 
 use std::io;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use conex_api::stream::{MULTIPLEXED_STREAM, RAW_STREAM};
@@ -91,9 +92,26 @@ async fn take_over(
 ) -> io::Result<()> {
     let upgraded = taking.await.map_err(io::Error::other)?;
     let (socket, early) = into_socket(upgraded);
+    head_was_read(&socket).await;
     tokio::select! {
         ended = relay::relay(socket, early, streams, input) => ended,
         () = closing.begun() => Ok(()),
+    }
+}
+
+/// Waits until the client has read the head, for a moment at most.
+///
+/// Python's SDK reads it through a buffer and then goes on with the bare socket: output that
+/// comes in the same read is lost to it. Docker's engine is slow enough for that never to show.
+/// The kernel has no event for "the peer has read", so this looks a few times.
+async fn head_was_read(socket: &Socket) {
+    const LOOKS: u32 = 50;
+    let Socket::Unix(socket) = socket else { return };
+    for _ in 0..LOOKS {
+        if !matches!(conex_sys::socket::unread_by_peer(socket), Ok(1..)) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 

@@ -76,7 +76,9 @@ async fn dispatch(
 ) -> Result<Response<Body>, Error> {
     let path = query::decode_segment(request.uri().path()).ok_or(Error::Route)?;
     let (asked, path) = split_version(&path);
-    let segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+    // A name may come with its slash: `/containers//web/json`.
+    let path = path.trim_start_matches('/').replacen("containers//", "containers/", 1);
+    let segments: Vec<&str> = path.split('/').collect();
     // A route nobody knows is unknown in every version.
     let route = table::find(request.method(), &segments).ok_or(Error::Route)?;
     let version = check_version(asked, context.min_api_version)?;
@@ -105,6 +107,10 @@ async fn dispatch(
         Route::ContainerWait(name) => container::wait(&call, name),
         Route::ContainerAttach(name) => container::attach(call, name).await,
         Route::ContainerLogs(name) => container::logs(&call, name).await,
+        Route::ContainerPause(name) => container::pause(&call, name).await,
+        Route::ContainerUnpause(name) => container::unpause(&call, name).await,
+        Route::ContainerRename(name) => container::rename(&call, name).await,
+        Route::ContainerTop(name) => container::top(&call, name).await,
         Route::ContainerExec(name) => exec::create(call, name).await,
         Route::ExecStart(id) => exec::start(call, id).await,
         Route::ExecResize(id) => exec::resize(&call, id).await,

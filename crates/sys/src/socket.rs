@@ -108,6 +108,24 @@ pub fn peer(socket: impl AsFd) -> Result<(i32, u32, u32), Errno> {
     }
 }
 
+/// Bytes written to a stream socket that its peer has not read yet
+/// (`SIOCOUTQ`, unix(7)); over TCP, what it has not acknowledged.
+pub fn unread_by_peer(socket: impl AsFd) -> Result<usize, Errno> {
+    let mut waiting: libc::c_int = 0;
+    // SAFETY: SIOCOUTQ (the same number as TIOCOUTQ) writes one int.
+    let result = unsafe {
+        libc::ioctl(
+            socket.as_fd().as_raw_fd(),
+            libc::TIOCOUTQ,
+            &raw mut waiting,
+        )
+    };
+    if result < 0 {
+        return Err(crate::last_errno());
+    }
+    Ok(usize::try_from(waiting).unwrap_or(0))
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -119,6 +137,16 @@ mod tests {
         let (ours, _theirs) = pair(SocketType::SEQPACKET).unwrap();
         set_patience(&ours, Duration::from_millis(20)).unwrap();
         assert_eq!(receive(ours.as_fd(), &mut [0; 8]).unwrap_err(), Errno::AGAIN);
+    }
+
+    #[test]
+    fn what_the_peer_has_not_read_is_counted() {
+        let (left, right) = pair(SocketType::STREAM).unwrap();
+        assert_eq!(unread_by_peer(&left).unwrap(), 0);
+        rustix::io::write(&left, b"hello").unwrap();
+        assert!(unread_by_peer(&left).unwrap() > 0);
+        rustix::io::read(&right, &mut [0; 16]).unwrap();
+        assert_eq!(unread_by_peer(&left).unwrap(), 0);
     }
 
     #[test]

@@ -41,9 +41,9 @@ impl Engine {
             // One that ends meanwhile is not there any more.
             let processes = pids.into_iter().filter_map(Process::read);
             let rows = processes.map(|p| columns.iter().map(|c| c.show(&p, &host)).collect());
-            let processes = Some(rows.collect());
+            let processes = rows.collect();
             let titles = columns.iter().map(|column| column.title().to_owned()).collect();
-            Ok(Top { processes, titles: Some(titles) })
+            Ok(Top { processes, titles })
         });
         listed.await.map_err(|e| Error::system("list processes", &e))?
     }

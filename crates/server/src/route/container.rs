@@ -106,6 +106,34 @@ pub(super) async fn kill(call: &Call, name: &str) -> Result<Response<Body>, Erro
     .await
 }
 
+pub(super) async fn pause(call: &Call, name: &str) -> Result<Response<Body>, Error> {
+    change(call, name, async move |engine, name| {
+        engine.container_pause(&name).await
+    })
+    .await
+}
+
+pub(super) async fn unpause(call: &Call, name: &str) -> Result<Response<Body>, Error> {
+    change(call, name, async move |engine, name| {
+        engine.container_unpause(&name).await
+    })
+    .await
+}
+
+pub(super) async fn rename(call: &Call, name: &str) -> Result<Response<Body>, Error> {
+    let new_name = call.query.get("name").unwrap_or_default().to_owned();
+    change(call, name, async move |engine, name| {
+        engine.container_rename(&name, &new_name).await
+    })
+    .await
+}
+
+pub(super) async fn top(call: &Call, name: &str) -> Result<Response<Body>, Error> {
+    let ps_args = call.query.get("ps_args").unwrap_or_default();
+    let top = call.engine().container_top(name, ps_args).await?;
+    Ok(answer::json(StatusCode::OK, &top))
+}
+
 pub(super) async fn resize(call: &Call, name: &str) -> Result<Response<Body>, Error> {
     let rows = terminal_side(&call.query, "height", "h")?;
     let columns = terminal_side(&call.query, "width", "w")?;

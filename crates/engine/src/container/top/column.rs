@@ -159,7 +159,7 @@ impl Column {
                 }
             }
         }
-        // As moby: without a dash `ef` means the environment, which is nobody's business.
+        // So many write it who mean `-ef`; to ps it is a tree with environments.
         if options.trim() == "ef" {
             standard = &FULL;
         }
