@@ -90,13 +90,13 @@ async fn serve(settings: Settings) -> Result<(), String> {
     let idle = settings.auto_start.then(|| idle(engine.clone(), connections.watch()));
     server.serve(engine.clone(), end(idle)).await;
     let patience = settings.shutdown_timeout;
-    let down = engine.shut_down(!settings.live_restore);
+    let down = engine.shut_down(!settings.engine.live_restore);
     match patience {
         Some(patience) if tokio::time::timeout(patience, down).await.is_err() => {
             tracing::warn!("containers were still running when the shutdown timeout was over");
         }
         Some(_) => {}
-        None => engine.shut_down(!settings.live_restore).await,
+        None => engine.shut_down(!settings.engine.live_restore).await,
     }
     settings.remove_sockets();
     drop(pidfile);

@@ -35,6 +35,8 @@ pub struct Config {
     pub seccomp_profile: Option<PathBuf>,
     /// `--debug`, shown in info.
     pub debug: bool,
+    /// Containers run on when the engine is told to end; shown in info.
+    pub live_restore: bool,
     /// `--experimental`, shown in info.
     pub experimental: bool,
     /// Sentences for the `Warnings` of info.
@@ -59,6 +61,7 @@ impl Config {
             no_new_privileges: false,
             seccomp_profile: None,
             debug: false,
+            live_restore: true,
             experimental: false,
             warnings: Vec::new(),
         }

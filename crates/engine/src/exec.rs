@@ -24,6 +24,12 @@ use tokio::sync::watch;
 /// How long the end of an exec can be asked for.
 const REMEMBERED: Duration = Duration::from_secs(5 * 60);
 
+/// Execs that are over and remembered at most.
+const MAX_OVER: usize = 1024;
+
+/// From how many execs on old ones are looked for.
+const CROWD: usize = 64;
+
 /// Docker's code for an exec that could not be started.
 pub(crate) const NOT_STARTED: i32 = 126;
 
@@ -134,31 +140,57 @@ impl Exec {
 /// Every exec the engine knows.
 #[derive(Debug, Default)]
 pub(crate) struct Execs {
-    by_id: Mutex<HashMap<String, Arc<Exec>>>,
+    all: Mutex<All>,
+}
+
+/// What the lock guards.
+#[derive(Debug, Default)]
+struct All {
+    by_id: HashMap<String, Arc<Exec>>,
+    /// How many there may be before old ones are looked for again.
+    room: usize,
+}
+
+impl All {
+    /// Forgets what is long over, what lost its container, and of too many
+    /// that are over the oldest.
+    fn sweep(&mut self, lives: impl Fn(&str) -> bool) {
+        let mut over = Vec::new();
+        self.by_id.retain(|id, exec| {
+            let since = exec.status.borrow().over_since();
+            over.extend(since.map(|at| (at, id.clone())));
+            since.is_none_or(|at| at.elapsed() < REMEMBERED) && lives(&exec.container_id)
+        });
+        over.retain(|(_, id)| self.by_id.contains_key(id));
+        over.sort_unstable();
+        for (_, id) in &over[..over.len().saturating_sub(MAX_OVER)] {
+            self.by_id.remove(id);
+        }
+        self.room = (self.by_id.len() * 2).max(CROWD);
+    }
 }
 
 impl Execs {
-    fn all(&self) -> MutexGuard<'_, HashMap<String, Arc<Exec>>> {
-        self.by_id.lock().unwrap_or_else(PoisonError::into_inner)
+    fn all(&self) -> MutexGuard<'_, All> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds one, and forgets those that are long over or whose container
-    /// `lives` no more.
+    /// Adds one, and now and then forgets old ones; `lives` says whether a
+    /// container is still there.
     fn insert(&self, exec: Arc<Exec>, lives: impl Fn(&str) -> bool) {
         let mut all = self.all();
-        all.retain(|_, exec| {
-            let over = exec.status.borrow().over_since();
-            over.is_none_or(|at| at.elapsed() < REMEMBERED) && lives(&exec.container_id)
-        });
-        all.insert(exec.id.clone(), exec);
+        if all.by_id.len() >= all.room {
+            all.sweep(lives);
+        }
+        all.by_id.insert(exec.id.clone(), exec);
     }
 
     pub(crate) fn get(&self, id: &str) -> Option<Arc<Exec>> {
-        self.all().get(id).cloned()
+        self.all().by_id.get(id).cloned()
     }
 
     fn forget(&self, id: &str) {
-        self.all().remove(id);
+        self.all().by_id.remove(id);
     }
 
     /// An exec that goes on since before this engine, as its monitor tells.
@@ -166,7 +198,7 @@ impl Execs {
         let request = serde_json::from_str(note).unwrap_or_default();
         let status = Status::Running { pid };
         let exec = Exec::new(id.to_owned(), container_id.to_owned(), request, status);
-        self.all().insert(id.to_owned(), Arc::new(exec));
+        self.all().by_id.insert(id.to_owned(), Arc::new(exec));
     }
 
     /// Ids of a container's execs that are not over.
@@ -175,7 +207,7 @@ impl Execs {
         let present = |exec: &&Arc<Exec>| {
             exec.container_id == container_id && !exec.status.borrow().is_over()
         };
-        let mut ids: Vec<String> = all.values().filter(present).map(|e| e.id.clone()).collect();
+        let mut ids: Vec<String> = all.by_id.values().filter(present).map(|e| e.id.clone()).collect();
         ids.sort();
         ids
     }
@@ -183,7 +215,7 @@ impl Execs {
     /// A container ended: whatever ran in it did too.
     pub(crate) fn container_ended(&self, container_id: &str) {
         let at = Instant::now();
-        for exec in self.all().values().filter(|exec| exec.container_id == container_id) {
+        for exec in self.all().by_id.values().filter(|exec| exec.container_id == container_id) {
             let next = match exec.status() {
                 Status::Starting => Status::Failed {
                     exit_code: NOT_STARTED,
@@ -244,12 +276,26 @@ mod tests {
     fn old_ends_and_execs_of_gone_containers_are_forgotten() {
         let execs = Execs::default();
         let old = Instant::now().checked_sub(REMEMBERED).unwrap();
-        execs.insert(exec("old", Status::Ended { pid: 1, exit_code: 0, at: old }), |_| true);
-        let at = Instant::now();
-        execs.insert(exec("fresh", Status::Ended { pid: 1, exit_code: 0, at }), |_| true);
+        let ended = |at| Status::Ended { pid: 1, exit_code: 0, at };
+        execs.insert(exec("old", ended(old)), |_| true);
+        execs.insert(exec("fresh", ended(Instant::now())), |_| true);
+        execs.all().sweep(|_| true);
         assert!(execs.get("old").is_none() && execs.get("fresh").is_some());
-        execs.insert(exec("new", Status::Created), |_| false);
-        assert!(execs.get("fresh").is_none() && execs.get("new").is_some());
+        execs.all().sweep(|_| false);
+        assert!(execs.get("fresh").is_none());
+    }
+
+    #[test]
+    fn however_many_end_a_bounded_number_is_remembered() {
+        let execs = Execs::default();
+        execs.insert(exec("runs", Status::Running { pid: 7 }), |_| true);
+        for number in 0..10 * MAX_OVER {
+            let status = Status::Ended { pid: 1, exit_code: 0, at: Instant::now() };
+            execs.insert(exec(&number.to_string(), status), |_| true);
+        }
+        assert!(execs.all().by_id.len() <= 2 * MAX_OVER + 2);
+        assert!(execs.get("runs").is_some());
+        assert!(execs.get(&(10 * MAX_OVER - 1).to_string()).is_some());
     }
 
     #[test]

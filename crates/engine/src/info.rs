@@ -93,8 +93,7 @@ impl Engine {
             runtimes: runtimes(),
             default_runtime: "conex".into(),
             swarm: SwarmInfo { local_node_state: "inactive".into(), ..SwarmInfo::default() },
-            // Containers outlive the engine by design.
-            live_restore_enabled: true,
+            live_restore_enabled: inner.config.live_restore,
             isolation: String::new(),
             init_binary: String::new(),
             containerd_commit: Commit::default(),

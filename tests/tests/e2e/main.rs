@@ -4,6 +4,7 @@
 //! One program on purpose: every test program is another link.
 
 mod bad_input;
+mod control;
 mod crowd;
 mod daemon;
 mod exec;

@@ -20,7 +20,6 @@ pub(super) struct Settings {
     pub(super) warnings: Vec<String>,
     pub(super) validate: bool,
     pub(super) auto_start: bool,
-    pub(super) live_restore: bool,
     /// `None` waits for ever.
     pub(super) shutdown_timeout: Option<Duration>,
     pidfile: PathBuf,
@@ -100,6 +99,7 @@ pub(super) fn resolve(matches: &Matches) -> Result<Settings, String> {
     };
     engine.experimental = values.yes("experimental");
     engine.debug = values.yes("debug");
+    engine.live_restore = values.yes("live-restore");
     if let Some(seconds) = values.stop_timeout {
         engine.stop_timeout_seconds = seconds;
     }
@@ -133,7 +133,6 @@ pub(super) fn resolve(matches: &Matches) -> Result<Settings, String> {
         warnings,
         validate: matches.bool("validate"),
         auto_start: matches.bool("auto-start"),
-        live_restore: values.yes("live-restore"),
         shutdown_timeout: u64::try_from(seconds).ok().map(Duration::from_secs),
         pidfile,
         log_level: level,

@@ -54,8 +54,9 @@ fn all(ports: &PortMap) -> Vec<String> {
 fn of_port(ports: &PortMap, wanted: &str, container: &str) -> Result<Vec<String>, CliError> {
     let (number, protocol) = wanted.split_once('/').unwrap_or((wanted, "tcp"));
     if number.parse::<u16>().is_err() {
-        let text = format!("Error: invalid port ({number}): invalid syntax");
-        return Err(CliError::message(text));
+        return Err(CliError::message(format!(
+            "Error: invalid port ({wanted}): strconv.ParseUint: parsing {number:?}: invalid syntax"
+        )));
     }
     let bindings = ports.get(&format!("{number}/{protocol}")).and_then(Option::as_ref);
     match bindings.filter(|bindings| !bindings.is_empty()) {
@@ -65,7 +66,7 @@ fn of_port(ports: &PortMap, wanted: &str, container: &str) -> Result<Vec<String>
             Ok(lines)
         }
         None => Err(CliError::message(format!(
-            "no public port '{wanted}' published for {container}"
+            "Error: No public port '{wanted}' published for {container}"
         ))),
     }
 }
@@ -120,7 +121,7 @@ mod tests {
         let error = of_port(&ports(), "53/udp", "web").unwrap_err();
         assert_eq!(
             error.text().unwrap(),
-            "no public port '53/udp' published for web"
+            "Error: No public port '53/udp' published for web"
         );
         assert!(of_port(&ports(), "x", "web").is_err());
     }

@@ -33,6 +33,10 @@ fn run(ctx: &mut Context, matches: &Matches) -> Result<ExitCode, CliError> {
         segment(old),
         query(&[("name", new)])
     );
-    ctx.block_on(client.post_empty(&path))?;
-    Ok(ExitCode::SUCCESS)
+    match ctx.block_on(client.post_empty(&path)) {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(error) => Err(CliError::message(format!(
+            "{error}\nError: failed to rename container named {old}"
+        ))),
+    }
 }

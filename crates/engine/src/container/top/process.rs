@@ -7,7 +7,7 @@ use std::fs;
 /// What of the host is needed to read its processes.
 #[derive(Debug, Default)]
 pub(super) struct Host {
-    users: HashMap<u32, String>,
+    pub(super) users: HashMap<u32, String>,
     /// When it was started, seconds since the epoch.
     pub(super) boot_s: i64,
     /// Seconds since it was started.
