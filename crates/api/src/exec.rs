@@ -105,8 +105,20 @@ mod tests {
     fn an_exec_that_did_not_end_has_a_null_exit_code() {
         let value = serde_json::to_value(Inspect::default()).unwrap();
         assert_eq!(value["ExitCode"], serde_json::Value::Null);
-        let names: Vec<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
-        for name in ["ID", "ContainerID", "ProcessConfig", "CanRemove", "DetachKeys", "Pid"] {
+        let names: Vec<&str> = value
+            .as_object()
+            .unwrap()
+            .keys()
+            .map(String::as_str)
+            .collect();
+        for name in [
+            "ID",
+            "ContainerID",
+            "ProcessConfig",
+            "CanRemove",
+            "DetachKeys",
+            "Pid",
+        ] {
             assert!(names.contains(&name), "{name}");
         }
         assert!(value["ProcessConfig"].get("user").is_none());

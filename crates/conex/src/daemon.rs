@@ -60,6 +60,8 @@ fn run(settings: Settings) -> ExitCode {
     }
     // SIGCHLD, stdout and the rest of the environment are the shell's habits.
     conex_sys::process::ignore_signal(libc::SIGPIPE);
+    // Blocking threads come and go; their heaps would stay.
+    conex_sys::memory::limit_arenas(2);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("conex")

@@ -24,6 +24,13 @@ use tokio::sync::watch;
 /// How long the end of an exec can be asked for.
 const REMEMBERED: Duration = Duration::from_secs(5 * 60);
 
+/// How long an exec may wait for its start.
+const UNSTARTED: Duration = Duration::from_secs(60 * 60);
+
+/// How long the end of an exec can be asked for after its container has gone:
+/// its client saw the streams end and asks now.
+const AFTERMATH: Duration = Duration::from_secs(5);
+
 /// Execs that are over and remembered at most.
 const MAX_OVER: usize = 1024;
 
@@ -46,9 +53,17 @@ pub(crate) enum Status {
     /// It runs.
     Running { pid: i32 },
     /// It could not be started.
-    Failed { exit_code: i32, message: String, at: Instant },
+    Failed {
+        exit_code: i32,
+        message: String,
+        at: Instant,
+    },
     /// It ended.
-    Ended { pid: i32, exit_code: i32, at: Instant },
+    Ended {
+        pid: i32,
+        exit_code: i32,
+        at: Instant,
+    },
 }
 
 impl Status {
@@ -72,17 +87,33 @@ pub(crate) struct Exec {
     /// Full id of its container.
     pub(crate) container_id: String,
     pub(crate) request: CreateRequest,
+    made: Instant,
     status: watch::Sender<Status>,
 }
 
 impl Exec {
     fn new(id: String, container_id: String, request: CreateRequest, status: Status) -> Exec {
-        Exec { id, container_id, request, status: watch::Sender::new(status) }
+        Exec {
+            id,
+            container_id,
+            request,
+            made: Instant::now(),
+            status: watch::Sender::new(status),
+        }
     }
 
     /// A snapshot.
     pub(crate) fn status(&self) -> Status {
         self.status.borrow().clone()
+    }
+
+    fn is_unstarted(&self) -> bool {
+        *self.status.borrow() == Status::Created
+    }
+
+    fn ended_just_now(&self) -> bool {
+        let since = self.status.borrow().over_since();
+        since.is_some_and(|at| at.elapsed() < AFTERMATH)
     }
 
     /// Moves it on, unless it is over.
@@ -123,17 +154,23 @@ impl Exec {
     /// What a later engine needs to answer for it, without its variables:
     /// those may be secret and long.
     fn note(&self) -> String {
-        let mut shown = CreateRequest { env: None, ..self.request.clone() };
-        let text = |shown: &CreateRequest| {
-            serde_json::to_string(shown).expect("a request is plain data")
+        let mut shown = CreateRequest {
+            env: None,
+            ..self.request.clone()
         };
+        let text =
+            |shown: &CreateRequest| serde_json::to_string(shown).expect("a request is plain data");
         let note = text(&shown);
         if note.len() <= MAX_NOTE {
             return note;
         }
         shown.cmd = Some(vec!["...".to_owned()]);
         let note = text(&shown);
-        if note.len() <= MAX_NOTE { note } else { "{}".to_owned() }
+        if note.len() <= MAX_NOTE {
+            note
+        } else {
+            "{}".to_owned()
+        }
     }
 }
 
@@ -159,7 +196,11 @@ impl All {
         self.by_id.retain(|id, exec| {
             let since = exec.status.borrow().over_since();
             over.extend(since.map(|at| (at, id.clone())));
-            since.is_none_or(|at| at.elapsed() < REMEMBERED) && lives(&exec.container_id)
+            let is_old = match since {
+                Some(at) => at.elapsed() >= REMEMBERED,
+                None => exec.is_unstarted() && exec.made.elapsed() >= UNSTARTED,
+            };
+            !is_old && (lives(&exec.container_id) || exec.ended_just_now())
         });
         over.retain(|(_, id)| self.by_id.contains_key(id));
         over.sort_unstable();
@@ -207,7 +248,12 @@ impl Execs {
         let present = |exec: &&Arc<Exec>| {
             exec.container_id == container_id && !exec.status.borrow().is_over()
         };
-        let mut ids: Vec<String> = all.by_id.values().filter(present).map(|e| e.id.clone()).collect();
+        let mut ids: Vec<String> = all
+            .by_id
+            .values()
+            .filter(present)
+            .map(|e| e.id.clone())
+            .collect();
         ids.sort();
         ids
     }
@@ -215,14 +261,23 @@ impl Execs {
     /// A container ended: whatever ran in it did too.
     pub(crate) fn container_ended(&self, container_id: &str) {
         let at = Instant::now();
-        for exec in self.all().by_id.values().filter(|exec| exec.container_id == container_id) {
+        for exec in self
+            .all()
+            .by_id
+            .values()
+            .filter(|exec| exec.container_id == container_id)
+        {
             let next = match exec.status() {
                 Status::Starting => Status::Failed {
                     exit_code: NOT_STARTED,
                     message: format!("container {container_id} is not running"),
                     at,
                 },
-                Status::Running { pid } => Status::Ended { pid, exit_code: KILLED, at },
+                Status::Running { pid } => Status::Ended {
+                    pid,
+                    exit_code: KILLED,
+                    at,
+                },
                 _ => continue,
             };
             exec.advance(next);
@@ -252,9 +307,24 @@ mod tests {
         assert!(!exec.begin());
         exec.advance(Status::Running { pid: 7 });
         let at = Instant::now();
-        exec.advance(Status::Ended { pid: 7, exit_code: 3, at });
-        exec.advance(Status::Ended { pid: 7, exit_code: KILLED, at });
-        assert_eq!(exec.status(), Status::Ended { pid: 7, exit_code: 3, at });
+        exec.advance(Status::Ended {
+            pid: 7,
+            exit_code: 3,
+            at,
+        });
+        exec.advance(Status::Ended {
+            pid: 7,
+            exit_code: KILLED,
+            at,
+        });
+        assert_eq!(
+            exec.status(),
+            Status::Ended {
+                pid: 7,
+                exit_code: 3,
+                at
+            }
+        );
     }
 
     #[test]
@@ -266,8 +336,18 @@ mod tests {
         assert_eq!(execs.of_container("c"), ["runs", "starts", "waits"]);
         execs.container_ended("c");
         let status = |id: &str| execs.get(id).unwrap().status();
-        assert!(matches!(status("starts"), Status::Failed { exit_code: 126, .. }));
-        assert!(matches!(status("runs"), Status::Ended { exit_code: 137, pid: 7, .. }));
+        assert!(matches!(
+            status("starts"),
+            Status::Failed { exit_code: 126, .. }
+        ));
+        assert!(matches!(
+            status("runs"),
+            Status::Ended {
+                exit_code: 137,
+                pid: 7,
+                ..
+            }
+        ));
         assert_eq!(status("waits"), Status::Created);
         assert_eq!(execs.of_container("c"), ["waits"]);
     }
@@ -276,13 +356,20 @@ mod tests {
     fn old_ends_and_execs_of_gone_containers_are_forgotten() {
         let execs = Execs::default();
         let old = Instant::now().checked_sub(REMEMBERED).unwrap();
-        let ended = |at| Status::Ended { pid: 1, exit_code: 0, at };
+        let ended = |at| Status::Ended {
+            pid: 1,
+            exit_code: 0,
+            at,
+        };
         execs.insert(exec("old", ended(old)), |_| true);
         execs.insert(exec("fresh", ended(Instant::now())), |_| true);
         execs.all().sweep(|_| true);
         assert!(execs.get("old").is_none() && execs.get("fresh").is_some());
+        execs.insert(exec("waits", Status::Created), |_| true);
         execs.all().sweep(|_| false);
-        assert!(execs.get("fresh").is_none());
+        assert!(execs.get("waits").is_none());
+        // Its client may be on the way.
+        assert!(execs.get("fresh").is_some());
     }
 
     #[test]
@@ -290,7 +377,11 @@ mod tests {
         let execs = Execs::default();
         execs.insert(exec("runs", Status::Running { pid: 7 }), |_| true);
         for number in 0..10 * MAX_OVER {
-            let status = Status::Ended { pid: 1, exit_code: 0, at: Instant::now() };
+            let status = Status::Ended {
+                pid: 1,
+                exit_code: 0,
+                at: Instant::now(),
+            };
             execs.insert(exec(&number.to_string(), status), |_| true);
         }
         assert!(execs.all().by_id.len() <= 2 * MAX_OVER + 2);

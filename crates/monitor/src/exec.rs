@@ -46,10 +46,25 @@ impl Exec {
         socket: Option<OwnedFd>,
         running: &Running,
     ) -> Result<Exec, StartFailure> {
-        let ExecRequest { id, process, seccomp, attach, raw, note } = request;
+        let ExecRequest {
+            id,
+            process,
+            seccomp,
+            attach,
+            raw,
+            note,
+        } = request;
         let takes_input = attach.is_some_and(|streams| streams.stdin);
-        let stdin = if takes_input { Stdin::Once } else { Stdin::Closed };
-        let wiring = Wiring { terminal: process.terminal, stdin, has_readers: attach.is_some() };
+        let stdin = if takes_input {
+            Stdin::Once
+        } else {
+            Stdin::Closed
+        };
+        let wiring = Wiring {
+            terminal: process.terminal,
+            stdin,
+            has_readers: attach.is_some(),
+        };
         let run = |stdio| -> Result<Launched, LaunchError> {
             let mut launched = launch::exec::Exec {
                 container: launch::exec::Target {
@@ -72,8 +87,17 @@ impl Exec {
         if let (Some(streams), Some(socket)) = (attach, socket) {
             session.attach(socket, streams, raw);
         }
-        let started = ExecStarted { id, pid: launched.pid(), note };
-        Ok(Exec { started, session, exit: None, taken: false })
+        let started = ExecStarted {
+            id,
+            pid: launched.pid(),
+            note,
+        };
+        Ok(Exec {
+            started,
+            session,
+            exit: None,
+            taken: false,
+        })
     }
 
     pub(crate) fn id(&self) -> &str {
@@ -92,18 +116,27 @@ impl Exec {
     /// What a daemon is told of it when it connects.
     pub(crate) fn story(&self) -> impl Iterator<Item = Event> + use<> {
         let started = (!self.taken).then(|| Event::ExecStarted(self.started.clone()));
-        let exit = self.exit.clone().filter(|_| !self.taken).map(Event::ExecExited);
+        let exit = self
+            .exit
+            .clone()
+            .filter(|_| !self.taken)
+            .map(Event::ExecExited);
         started.into_iter().chain(exit)
     }
 
     pub(crate) fn serve(&mut self, ready: Ready, events: PollFlags, buffer: &mut [u8]) {
-        self.session.serve(ready, events, buffer, &mut |_: Stream, _: &[u8]| {});
+        self.session
+            .serve(ready, events, buffer, &mut |_: Stream, _: &[u8]| {});
     }
 
     /// Its process has ended: what to tell the daemon.
     pub(crate) fn ended(&mut self, exit_code: i32, buffer: &mut [u8]) -> Event {
         self.session.drain(buffer, &mut |_: Stream, _: &[u8]| {});
-        let exit = ExecExit { id: self.started.id.clone(), exit_code, finished_ns: now_ns() };
+        let exit = ExecExit {
+            id: self.started.id.clone(),
+            exit_code,
+            finished_ns: now_ns(),
+        };
         Event::ExecExited(self.exit.insert(exit).clone())
     }
 
@@ -131,7 +164,11 @@ impl Exec {
 pub(crate) fn tidy(execs: &mut Vec<Exec>) {
     execs.retain_mut(Exec::goes_on);
     let unheard = |exec: &Exec| exec.exit.is_some() && !exec.taken;
-    let mut surplus = execs.iter().filter(|e| unheard(e)).count().saturating_sub(MAX_REMEMBERED);
+    let mut surplus = execs
+        .iter()
+        .filter(|e| unheard(e))
+        .count()
+        .saturating_sub(MAX_REMEMBERED);
     execs.retain(|exec| {
         let goes = surplus > 0 && unheard(exec);
         surplus -= usize::from(goes);
@@ -159,9 +196,16 @@ mod tests {
     use rustix::net::SocketType;
 
     fn exec(id: &str) -> Exec {
-        let output = Output::Pipes { stdout: None, stderr: None };
+        let output = Output::Pipes {
+            stdout: None,
+            stderr: None,
+        };
         Exec {
-            started: ExecStarted { id: id.into(), pid: 7, note: "n".into() },
+            started: ExecStarted {
+                id: id.into(),
+                pid: 7,
+                note: "n".into(),
+            },
             session: Session::new(output, None, Stdin::Closed),
             exit: None,
             taken: false,
@@ -176,7 +220,9 @@ mod tests {
         exec.session.attach(ours, Streams::default(), true);
         exec.taken();
         assert!(exec.goes_on(), "it runs");
-        assert!(matches!(exec.ended(3, &mut [0; 8]), Event::ExecExited(exit) if exit.exit_code == 3));
+        assert!(
+            matches!(exec.ended(3, &mut [0; 8]), Event::ExecExited(exit) if exit.exit_code == 3)
+        );
         assert!(exec.goes_on());
         let closed = || rustix::io::read(&client, &mut [0; 8]);
         assert_eq!(closed(), Err(rustix::io::Errno::AGAIN));

@@ -65,7 +65,14 @@ pub(crate) fn connect(
             return Err(failure("the console did not arrive".into()));
         };
         non_blocking(&master);
-        return Ok((launched, None, Output::Terminal { master: Some(master), peer: None }));
+        return Ok((
+            launched,
+            None,
+            Output::Terminal {
+                master: Some(master),
+                peer: None,
+            },
+        ));
     }
     let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(|e| failure(format!("make a pipe: {e}")));
     let readable = || -> Result<(Option<OwnedFd>, OwnedFd), StartFailure> {
@@ -86,7 +93,11 @@ pub(crate) fn connect(
             (read, Some(write))
         }
     };
-    let launched = run(Stdio::Streams { stdin: stdin_end, stdout: stdout_end, stderr: stderr_end })?;
+    let launched = run(Stdio::Streams {
+        stdin: stdin_end,
+        stdout: stdout_end,
+        stderr: stderr_end,
+    })?;
     Ok((launched, stdin, Output::Pipes { stdout, stderr }))
 }
 
@@ -119,12 +130,21 @@ pub(crate) struct Session {
 impl Session {
     /// `pipe` is the end of standard input that is written to.
     pub(crate) fn new(output: Output, pipe: Option<OwnedFd>, stdin: Stdin) -> Session {
-        Session { output, input: Input::new(pipe), stdin, attachers: Vec::new() }
+        Session {
+            output,
+            input: Input::new(pipe),
+            stdin,
+            attachers: Vec::new(),
+        }
     }
 
     /// Keeps its terminal alive while no process has it open.
     pub(crate) fn hold_terminal(&mut self) {
-        if let Output::Terminal { master: Some(master), peer } = &mut self.output {
+        if let Output::Terminal {
+            master: Some(master),
+            peer,
+        } = &mut self.output
+        {
             let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
             *peer = rustix::pty::ioctl_tiocgptpeer(master, flags).ok();
         }
@@ -149,7 +169,11 @@ impl Session {
 
     /// Changes the size of the terminal, if there is one.
     pub(crate) fn resize(&self, rows: u16, columns: u16) {
-        if let Output::Terminal { master: Some(master), .. } = &self.output {
+        if let Output::Terminal {
+            master: Some(master),
+            ..
+        } = &self.output
+        {
             let size = rustix::termios::Winsize {
                 ws_row: rows,
                 ws_col: columns,
@@ -268,14 +292,19 @@ impl Session {
 
     fn flush_input(&mut self) {
         let terminal = match &self.output {
-            Output::Terminal { master: Some(master), .. } => Some(master.as_fd()),
+            Output::Terminal {
+                master: Some(master),
+                ..
+            } => Some(master.as_fd()),
             _ => None,
         };
         self.input.flush(terminal);
     }
 
     fn serve_attacher(&mut self, index: usize, events: PollFlags, buffer: &mut [u8]) {
-        let Some(attacher) = self.attachers.get_mut(index) else { return };
+        let Some(attacher) = self.attachers.get_mut(index) else {
+            return;
+        };
         if events.contains(PollFlags::OUT) {
             attacher.flush();
         }
@@ -287,7 +316,9 @@ impl Session {
             }
             self.flush_input();
         }
-        let Some(attacher) = self.attachers.get_mut(index) else { return };
+        let Some(attacher) = self.attachers.get_mut(index) else {
+            return;
+        };
         if events.intersects(PollFlags::HUP | PollFlags::ERR) {
             attacher.leave();
         }
@@ -313,7 +344,10 @@ impl Session {
 
     /// Ends the connections of attachers that have everything.
     pub(crate) fn close_served(&mut self) {
-        for done in self.attachers.extract_if(.., |attacher| !attacher.is_waiting()) {
+        for done in self
+            .attachers
+            .extract_if(.., |attacher| !attacher.is_waiting())
+        {
             done.close();
         }
     }
@@ -321,7 +355,9 @@ impl Session {
     /// Whether nobody is attached and nothing more can be read.
     pub(crate) fn is_over(&self) -> bool {
         self.attachers.is_empty()
-            && [Stream::Stdout, Stream::Stderr].into_iter().all(|s| self.source(s).is_none())
+            && [Stream::Stdout, Stream::Stderr]
+                .into_iter()
+                .all(|s| self.source(s).is_none())
     }
 
     /// Closes the streams; the attachers may still have output to get.
@@ -347,7 +383,10 @@ pub(crate) fn flush_all(mut attachers: Vec<Attacher>) {
         if !matches!(poll(&mut fds, None), Ok(_) | Err(Errno::INTR)) {
             return;
         }
-        let hung: Vec<bool> = fds.iter().map(|f| f.revents().contains(PollFlags::HUP)).collect();
+        let hung: Vec<bool> = fds
+            .iter()
+            .map(|f| f.revents().contains(PollFlags::HUP))
+            .collect();
         for (attacher, hung) in attachers.iter_mut().zip(hung) {
             if hung {
                 attacher.mark_gone();
@@ -372,12 +411,24 @@ mod tests {
         let (stdout_read, stdout) = pipe_with(PipeFlags::CLOEXEC).unwrap();
         let (stdin_read, stdin_write) = pipe_with(PipeFlags::CLOEXEC).unwrap();
         non_blocking(&stdout_read);
-        let output = Output::Pipes { stdout: Some(stdout_read), stderr: None };
+        let output = Output::Pipes {
+            stdout: Some(stdout_read),
+            stderr: None,
+        };
         let mut session = Session::new(output, Some(stdin_write), stdin);
         let (ours, client) = socket::pair(SocketType::STREAM).unwrap();
-        let streams = Streams { stdin: true, stdout: true, stderr: true };
+        let streams = Streams {
+            stdin: true,
+            stdout: true,
+            stderr: true,
+        };
         session.attach(ours, streams, true);
-        Program { session, stdin: stdin_read, stdout, client }
+        Program {
+            session,
+            stdin: stdin_read,
+            stdout,
+            client,
+        }
     }
 
     fn turn(session: &mut Session) {
@@ -426,7 +477,9 @@ mod tests {
         let mut program = program(Stdin::Closed);
         rustix::io::write(&program.stdout, b"last").unwrap();
         let mut heard = Vec::new();
-        program.session.drain(&mut [0; 2], &mut |_, bytes| heard.extend_from_slice(bytes));
+        program
+            .session
+            .drain(&mut [0; 2], &mut |_, bytes| heard.extend_from_slice(bytes));
         assert_eq!(heard, b"last");
         program.session.close_served();
         assert_eq!(read(&program.client), b"last");

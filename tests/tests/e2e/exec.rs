@@ -311,7 +311,7 @@ fn an_exec_ends_with_its_container(cli: &Cli<'_>) {
     let mut word = [0; 5];
     let mut output = client.stdout.take().expect("stdout is a pipe");
     output.read_exact(&mut word).expect("the exec prints");
-    cli.ok(&["kill", "web"]);
+    cli.ok(&["rm", "-f", "web"]);
     let status = process::wait_limited(&mut client, LIMIT).expect("a child can be waited for");
     assert_eq!(status.and_then(|s| s.code()), Some(137));
 }
@@ -439,6 +439,7 @@ fn an_exec_that_cannot_be_is_refused_in_dockers_words() {
         );
         assert_eq!(inspect(cli, &id)["ExitCode"], json!(127));
         // With its container an exec is gone.
+        let id = create(cli, &json!({"Cmd": ["true"]}));
         cli.ok(&["rm", "-f", "web"]);
         let path = format!("/exec/{id}/json");
         assert_eq!(refused("GET", &path, None).0, 404);

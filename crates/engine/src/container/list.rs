@@ -35,13 +35,20 @@ impl Engine {
         found.sort_unstable_by_key(|c| std::cmp::Reverse(c.record.created_ns));
         let now = now_ns();
         let mut summaries = Vec::new();
+        let mut images = std::collections::HashMap::new();
         for container in found {
             let state = container.state();
             let listed = all || state.is_running() || state.status() == "restarting";
             if !listed || state.removed || !test.passes(&container, &state) {
                 continue;
             }
-            summaries.push(self.summary(&container, &state, now, options.size)?);
+            let record = &container.record;
+            // Most containers share few images, and a name is dear to parse.
+            let image = images
+                .entry((record.config.image.clone(), record.image_id.clone()))
+                .or_insert_with_key(|(word, id)| self.inner.images.shown_name(word, id))
+                .clone();
+            summaries.push(self.summary(&container, &state, image, now, options.size)?);
             if limit == Some(summaries.len()) {
                 break;
             }
@@ -53,6 +60,7 @@ impl Engine {
         &self,
         container: &Container,
         state: &State,
+        image: String,
         now: i64,
         size: bool,
     ) -> Result<Summary, Error> {
@@ -65,7 +73,7 @@ impl Engine {
         Ok(Summary {
             id: record.id.clone(),
             names: vec![format!("/{}", container.name())],
-            image: self.inner.images.shown_name(&record.config.image, &record.image_id),
+            image,
             image_id: record.image_id.clone(),
             command: command_line(&record.path, &record.args),
             created: record.created_ns / 1_000_000_000,

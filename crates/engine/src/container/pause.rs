@@ -37,15 +37,27 @@ impl Inner {
 
     /// Freezes or thaws a container. Blocks until all of it stands still.
     pub(super) fn set_frozen(&self, record: &Record, frozen: bool) -> Result<(), Error> {
-        let doing = if frozen { "cannot pause container" } else { "cannot resume container" };
+        let doing = if frozen {
+            "cannot pause container"
+        } else {
+            "cannot resume container"
+        };
         self.cgroup_of(record)
-            .and_then(|cgroup| if frozen { cgroup.freeze() } else { cgroup.thaw() })
+            .and_then(|cgroup| {
+                if frozen {
+                    cgroup.freeze()
+                } else {
+                    cgroup.thaw()
+                }
+            })
             .map_err(|e| Error::system(&format!("{doing} {}", record.id), &e))
     }
 
     /// Whether a running container is frozen, whoever did it.
     pub(super) fn is_frozen(&self, record: &Record) -> bool {
-        self.cgroup_of(record).and_then(|cgroup| cgroup.frozen()).unwrap_or(false)
+        self.cgroup_of(record)
+            .and_then(|cgroup| cgroup.frozen())
+            .unwrap_or(false)
     }
 
     /// Process ids of a running container, those of its execs too. Blocks.

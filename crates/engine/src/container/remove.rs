@@ -65,7 +65,11 @@ pub(super) async fn remove(
             None
         }
     };
-    engine.table_mut().remove(container.id());
+    let last = {
+        let mut table = engine.table_mut();
+        table.remove(container.id());
+        table.iter().next().is_none()
+    };
     let run_dir = container.run_dir.clone();
     tokio::spawn(async move {
         if let Some(monitored) = monitored {
@@ -76,6 +80,10 @@ pub(super) async fn remove(
             let _never_started = std::fs::remove_dir_all(&run_dir).is_err();
             if let Some(discarded) = discarded {
                 delete(discarded);
+            }
+            if last {
+                // An engine that has nothing to do gives back what it needed.
+                conex_sys::memory::trim();
             }
         });
         let _joined = emptied.await.is_err();

@@ -11,6 +11,7 @@
 //!                        ▼
 //!                       Dead
 //! ```
+//! Running has two forms: going on, and frozen (`pause`, `unpause`).
 
 use serde::{Deserialize, Serialize};
 
@@ -205,6 +206,23 @@ mod tests {
 
     fn exited(exit_code: i32) -> State {
         running().after(Change::Exited { exit_code, oom_killed: false, at_ns: 9 }).unwrap()
+    }
+
+    #[test]
+    fn only_a_running_container_is_frozen_and_its_end_thaws_it() {
+        let frozen = running().after(Change::Frozen(true)).unwrap();
+        assert_eq!((frozen.status(), frozen.is_paused()), ("paused", true));
+        assert!(frozen.is_running());
+        assert_eq!(frozen.description(5_000_000_005), "Up 5 seconds (Paused)");
+        assert_eq!(frozen.after(Change::Frozen(false)).unwrap(), running());
+        for end in [
+            Change::Exited { exit_code: 0, oom_killed: false, at_ns: 9 },
+            Change::Lost { exit_code: 137, error: String::new(), at_ns: 9 },
+        ] {
+            assert!(!frozen.after(end).unwrap().paused);
+        }
+        assert!(State::default().after(Change::Frozen(true)).is_err());
+        assert!(exited(0).after(Change::Frozen(false)).is_err());
     }
 
     #[test]

@@ -27,9 +27,9 @@ impl Engine {
         if !state.is_running() {
             let id = container.id();
             return Err(Error::conflict(match state.status() {
-                "restarting" => format!(
-                    "Container {id} is restarting, wait until the container is running"
-                ),
+                "restarting" => {
+                    format!("Container {id} is restarting, wait until the container is running")
+                }
                 _ => format!("container {id} is not running"),
             }));
         }
@@ -42,9 +42,14 @@ impl Engine {
             let processes = pids.into_iter().filter_map(Process::read);
             let rows = processes.map(|p| columns.iter().map(|c| c.show(&p, &host)).collect());
             let processes = rows.collect();
-            let titles = columns.iter().map(|column| column.title().to_owned()).collect();
+            let titles = columns
+                .iter()
+                .map(|column| column.title().to_owned())
+                .collect();
             Ok(Top { processes, titles })
         });
-        listed.await.map_err(|e| Error::system("list processes", &e))?
+        listed
+            .await
+            .map_err(|e| Error::system("list processes", &e))?
     }
 }

@@ -24,9 +24,15 @@ impl Engine {
             return Err(Error::invalid("console size is only supported with a TTY"));
         }
         let id = crate::id::generate();
-        let exec =
-            Arc::new(Exec::new(id.clone(), container.id().to_owned(), request, Status::Created));
-        self.inner.execs.insert(Arc::clone(&exec), |id| self.inner.find(id).is_ok());
+        let exec = Arc::new(Exec::new(
+            id.clone(),
+            container.id().to_owned(),
+            request,
+            Status::Created,
+        ));
+        self.inner
+            .execs
+            .insert(Arc::clone(&exec), |id| self.inner.find(id).is_ok());
         let action = format!("exec_create: {}", exec.command_line());
         container.publish(&self.inner.events, &action, &[("execID", id.clone())]);
         Ok(Created { id })

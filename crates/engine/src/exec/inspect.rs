@@ -16,7 +16,15 @@ const START_PATIENCE: Duration = Duration::from_secs(10);
 impl Engine {
     /// Everything about an exec. Errors: not found.
     pub fn exec_inspect(&self, id: &str) -> Result<Inspect, Error> {
-        let (exec, _) = self.exec_find(id)?;
+        let exec = match self
+            .inner
+            .execs
+            .get(id)
+            .filter(|exec| exec.ended_just_now())
+        {
+            Some(exec) => exec,
+            None => self.exec_find(id)?.0,
+        };
         let (running, exit_code, pid) = match exec.status() {
             Status::Created | Status::Starting => (false, None, 0),
             Status::Running { pid } => (true, None, pid),
@@ -65,7 +73,14 @@ impl Engine {
             return Err(Error::conflict(format!("exec {id} is not running")));
         }
         let (reply, answer) = oneshot::channel();
-        container.command(Command::ExecResize { id: id.to_owned(), rows, columns, reply })?;
-        answer.await.unwrap_or_else(|_| Err(Error::no_container(container.id())))
+        container.command(Command::ExecResize {
+            id: id.to_owned(),
+            rows,
+            columns,
+            reply,
+        })?;
+        answer
+            .await
+            .unwrap_or_else(|_| Err(Error::no_container(container.id())))
     }
 }

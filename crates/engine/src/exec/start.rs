@@ -3,7 +3,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use conex_api::exec::StartRequest;
@@ -23,6 +23,9 @@ use crate::container::{Container, exec_process};
 use crate::engine::Inner;
 use crate::{Attachment, Engine, Error, ErrorKind};
 
+/// How long a monitor may take to start a program.
+const START_PATIENCE: Duration = Duration::from_secs(120);
+
 impl Engine {
     /// Starts an exec and connects its client; a detached one has no streams.
     ///
@@ -36,15 +39,27 @@ impl Engine {
             Ok(live) => {
                 let live = live.map(into_stream).transpose();
                 let live = live.map_err(|e| Error::system("attach", &e))?;
-                return Ok(Attachment { tty: options.tty, replay: None, live });
+                return Ok(Attachment {
+                    tty: options.tty,
+                    replay: None,
+                    live,
+                });
             }
             Err(failure) if options.detach => return Err(failure),
             Err(failure) => failure,
         };
         let text = format!("{failure}\r\n");
-        let told = if options.tty { Bytes::from(text) } else { framed(&text) };
+        let told = if options.tty {
+            Bytes::from(text)
+        } else {
+            framed(&text)
+        };
         let replay = futures_util::stream::iter([Ok(told)]).boxed();
-        Ok(Attachment { tty: options.tty, replay: Some(replay), live: None })
+        Ok(Attachment {
+            tty: options.tty,
+            replay: Some(replay),
+            live: None,
+        })
     }
 
     async fn exec_run(
@@ -54,15 +69,26 @@ impl Engine {
         options: &StartRequest,
     ) -> Result<Option<OwnedFd>, Error> {
         if !exec.begin() {
-            let problem = if exec.status().is_over() { "has already run" } else { "is already running" };
-            return Err(Error::conflict(format!("exec command {} {problem}", exec.id)));
+            let problem = if exec.status().is_over() {
+                "has already run"
+            } else {
+                "is already running"
+            };
+            return Err(Error::conflict(format!(
+                "exec command {} {problem}",
+                exec.id
+            )));
         }
         let action = format!("exec_start: {}", exec.command_line());
         container.publish(&self.inner.events, &action, &[("execID", exec.id.clone())]);
         let started = self.exec_ask(exec, container, options).await;
         if let Err(error) = &started {
             let message = error.to_string();
-            exec.advance(Status::Failed { exit_code: NOT_STARTED, message, at: Instant::now() });
+            exec.advance(Status::Failed {
+                exit_code: NOT_STARTED,
+                message,
+                at: Instant::now(),
+            });
         }
         started
     }
@@ -90,11 +116,23 @@ impl Engine {
         };
         let mut status = exec.status.subscribe();
         let (reply, answer) = oneshot::channel();
-        container.command(Command::Exec { request: Box::new(request), socket: theirs, reply })?;
-        answer.await.unwrap_or_else(|_| Err(Error::no_container(container.id())))?;
-        let outcome = status.wait_for(|status| *status != Status::Starting).await;
+        container.command(Command::Exec {
+            request: Box::new(request),
+            socket: theirs,
+            reply,
+        })?;
+        answer
+            .await
+            .unwrap_or_else(|_| Err(Error::no_container(container.id())))?;
+        let started = status.wait_for(|status| *status != Status::Starting);
+        let Ok(outcome) = tokio::time::timeout(START_PATIENCE, started).await else {
+            let text = "the container's monitor does not answer";
+            return Err(Error::new(ErrorKind::System, text));
+        };
         match outcome.as_deref() {
-            Ok(Status::Failed { exit_code, message, .. }) => {
+            Ok(Status::Failed {
+                exit_code, message, ..
+            }) => {
                 let kind = if *exit_code == 127 || message.contains("permission denied") {
                     ErrorKind::InvalidParameter
                 } else {
@@ -153,5 +191,7 @@ impl Inner {
 /// A text of the engine in a framed stream, where Docker puts it.
 fn framed(text: &str) -> Bytes {
     let size = u32::try_from(text.len()).expect("an error message is shorter than 4 GiB");
-    [&frames::header(Stream::Stdout, size), text.as_bytes()].concat().into()
+    [&frames::header(Stream::Stdout, size), text.as_bytes()]
+        .concat()
+        .into()
 }

@@ -115,6 +115,8 @@ impl Inner {
         if made.is_err() {
             self.abandon_layer(&provisional);
         }
+        // Buffers of the unpacking are not needed soon again.
+        conex_sys::memory::trim();
         made
     }
 

@@ -44,12 +44,7 @@ pub(super) async fn start(call: Call, id: &str) -> Result<Response<Body>, Error>
     let closing = call.context.closing.clone();
     let shape = (call.version, attachment.tty);
     Ok(hijack::hand_over(
-        socket,
-        &call.peer,
-        closing,
-        shape,
-        streams,
-        input,
+        socket, &call.peer, closing, shape, streams, input,
     ))
 }
 

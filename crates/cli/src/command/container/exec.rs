@@ -124,6 +124,10 @@ async fn exec(
         return Err(CliError::message("read escape sequence"));
     }
     let ended: Inspect = client.get_json(&format!("{path}/json")).await?;
+    if ended.running {
+        // Its connection ends with it, unless whoever held that was killed.
+        return Err(CliError::message("the connection to the command was lost"));
+    }
     // A process has eight bits for its exit code.
     let code = ended.exit_code.unwrap_or_default() & 0xff;
     Ok(ExitCode::from(code as u8))
@@ -155,11 +159,24 @@ mod tests {
     #[test]
     fn flags_become_the_request() {
         let request = of(&[
-            "-e", "A=b", "-u", "1:2", "-w", "/tmp", "--privileged", "c", "env", "-e", "X=y",
+            "-e",
+            "A=b",
+            "-u",
+            "1:2",
+            "-w",
+            "/tmp",
+            "--privileged",
+            "c",
+            "env",
+            "-e",
+            "X=y",
         ]);
         assert_eq!(request.env.unwrap(), ["A=b"]);
         assert_eq!(request.cmd.unwrap(), ["env", "-e", "X=y"]);
-        assert_eq!((request.user.as_str(), request.working_dir.as_str()), ("1:2", "/tmp"));
+        assert_eq!(
+            (request.user.as_str(), request.working_dir.as_str()),
+            ("1:2", "/tmp")
+        );
         assert!(request.privileged);
     }
 }

@@ -42,7 +42,11 @@ fn run(ctx: &mut Context, matches: &Matches) -> Result<ExitCode, CliError> {
 fn all(ports: &PortMap) -> Vec<String> {
     let mut lines: Vec<(u16, &str, String)> = Vec::new();
     for (port, bindings) in ports {
-        let number = port.split('/').next().and_then(|n| n.parse().ok()).unwrap_or(0);
+        let number = port
+            .split('/')
+            .next()
+            .and_then(|n| n.parse().ok())
+            .unwrap_or(0);
         for binding in bindings.iter().flatten() {
             lines.push((number, port, format!("{port} -> {}", address(binding))));
         }
@@ -58,7 +62,9 @@ fn of_port(ports: &PortMap, wanted: &str, container: &str) -> Result<Vec<String>
             "Error: invalid port ({wanted}): strconv.ParseUint: parsing {number:?}: invalid syntax"
         )));
     }
-    let bindings = ports.get(&format!("{number}/{protocol}")).and_then(Option::as_ref);
+    let bindings = ports
+        .get(&format!("{number}/{protocol}"))
+        .and_then(Option::as_ref);
     match bindings.filter(|bindings| !bindings.is_empty()) {
         Some(bindings) => {
             let mut lines: Vec<String> = bindings.iter().map(address).collect();

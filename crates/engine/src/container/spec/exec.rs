@@ -65,7 +65,9 @@ pub(crate) fn exec_process(
             sets.effective.clone_from(&sets.bounding);
         }
     }
-    process.validate().map_err(|error| Error::invalid(chain(&error)))?;
+    process
+        .validate()
+        .map_err(|error| Error::invalid(chain(&error)))?;
     let seccomp = security::seccomp(&engine.config, asked, &options, own)?;
     Ok((process, seccomp))
 }

@@ -8,8 +8,8 @@ use conex_monitor::protocol::{ExecExit, ExecFailed, ExecRequest, ExecStarted, Re
 use conex_monitor::{send_exec, send_request};
 
 use super::{Monitored, Task};
-use crate::exec::Status;
 use crate::Error;
+use crate::exec::Status;
 
 impl Task {
     /// The monitor, if the container runs.
@@ -71,14 +71,25 @@ impl Task {
     /// finds the exit code.
     pub(super) fn exec_exited(&self, exit: ExecExit) {
         if let Some(exec) = self.engine.execs.get(&exit.id) {
-            if let Status::Running { pid } = exec.status() {
-                let exit_code = exit.exit_code;
-                exec.advance(Status::Ended { pid, exit_code, at: Instant::now() });
-            }
-            let extra = [("execID", exit.id.clone()), ("exitCode", exit.exit_code.to_string())];
-            self.container.publish(&self.engine.events, "exec_die", &extra);
+            let pid = match exec.status() {
+                Status::Running { pid } => pid,
+                _ => 0,
+            };
+            exec.advance(Status::Ended {
+                pid,
+                exit_code: exit.exit_code,
+                at: Instant::now(),
+            });
+            let extra = [
+                ("execID", exit.id.clone()),
+                ("exitCode", exit.exit_code.to_string()),
+            ];
+            self.container
+                .publish(&self.engine.events, "exec_die", &extra);
         }
-        let Some(monitored) = &self.monitored else { return };
+        let Some(monitored) = &self.monitored else {
+            return;
+        };
         let taken = Request::ExecTaken { id: exit.id };
         if let Err(error) = send_request(monitored.link.as_fd(), &taken, &[]) {
             // A monitor that is going has ended its execs itself.

@@ -46,7 +46,8 @@ impl Task {
             table.release(&old);
         }
         let extra = [("oldName", format!("/{old}"))];
-        self.container.publish(&self.engine.events, "rename", &extra);
+        self.container
+            .publish(&self.engine.events, "rename", &extra);
         Ok(())
     }
 }

@@ -184,9 +184,16 @@ impl Column {
             let (_, standard, field) = found.ok_or_else(|| {
                 Error::invalid(format!("unknown user-defined format specifier {word:?}"))
             })?;
-            Ok(Column { title: title.unwrap_or(standard).to_owned(), field: *field })
+            Ok(Column {
+                title: title.unwrap_or(standard).to_owned(),
+                field: *field,
+            })
         };
-        words.split(',').filter(|word| !word.is_empty()).map(column).collect()
+        words
+            .split(',')
+            .filter(|word| !word.is_empty())
+            .map(column)
+            .collect()
     }
 
     pub(super) fn title(&self) -> &str {
@@ -274,8 +281,13 @@ fn state(process: &Process) -> String {
 
 /// The hour on the first day, the day within a year, then the year.
 fn start(started_s: i64, zone: &TimeZone) -> String {
-    let Ok(started) = Timestamp::from_second(started_s) else { return "?".into() };
-    let (started, now) = (started.to_zoned(zone.clone()), Timestamp::now().to_zoned(zone.clone()));
+    let Ok(started) = Timestamp::from_second(started_s) else {
+        return "?".into();
+    };
+    let (started, now) = (
+        started.to_zoned(zone.clone()),
+        Timestamp::now().to_zoned(zone.clone()),
+    );
     let format = if started.date() == now.date() {
         "%H:%M"
     } else if started.year() == now.year() {
@@ -290,7 +302,11 @@ fn start(started_s: i64, zone: &TimeZone) -> String {
 fn long_time(seconds: u64) -> String {
     let (days, hours) = (seconds / 86_400, seconds / 3600 % 24);
     let clock = format!("{hours:02}:{:02}:{:02}", seconds / 60 % 60, seconds % 60);
-    if days > 0 { format!("{days}-{clock}") } else { clock }
+    if days > 0 {
+        format!("{days}-{clock}")
+    } else {
+        clock
+    }
 }
 
 /// `[[DD-]hh:]mm:ss`.
@@ -307,7 +323,11 @@ mod tests {
     use super::*;
 
     fn titles(options: &str) -> Vec<String> {
-        Column::parse(options).unwrap().into_iter().map(|column| column.title).collect()
+        Column::parse(options)
+            .unwrap()
+            .into_iter()
+            .map(|column| column.title)
+            .collect()
     }
 
     #[test]
@@ -355,20 +375,53 @@ mod tests {
         };
         let row = |options: &str| -> Vec<String> {
             let columns = Column::parse(options).unwrap();
-            columns.iter().map(|column| column.show(&process, &host)).collect()
+            columns
+                .iter()
+                .map(|column| column.show(&process, &host))
+                .collect()
         };
-        assert_eq!(row("-ef"), ["0", "7", "3", "1", "2001", "pts/1", "00:00:01", "sleep 1000"]);
-        let expected =
-            ["0", "7", "1.5", "0.1", "2268", "4000", "pts/1", "Ss", "2001", "0:01", "sleep 1000"];
+        assert_eq!(
+            row("-ef"),
+            [
+                "0",
+                "7",
+                "3",
+                "1",
+                "2001",
+                "pts/1",
+                "00:00:01",
+                "sleep 1000"
+            ]
+        );
+        let expected = [
+            "0",
+            "7",
+            "1.5",
+            "0.1",
+            "2268",
+            "4000",
+            "pts/1",
+            "Ss",
+            "2001",
+            "0:01",
+            "sleep 1000",
+        ];
         assert_eq!(row("aux"), expected);
         assert_eq!(row("-o etime,pri,ni"), ["01:40", "39", "0"]);
     }
 
     #[test]
     fn a_process_without_arguments_is_shown_by_its_name() {
-        let zombie = Process { state: 'Z', name: "sh".into(), ..Process::default() };
+        let zombie = Process {
+            state: 'Z',
+            name: "sh".into(),
+            ..Process::default()
+        };
         let columns = Column::parse("-o cmd,tty,stat").unwrap();
-        let row: Vec<_> = columns.iter().map(|c| c.show(&zombie, &Host::default())).collect();
+        let row: Vec<_> = columns
+            .iter()
+            .map(|c| c.show(&zombie, &Host::default()))
+            .collect();
         assert_eq!(row[0], "[sh] <defunct>");
         assert_eq!(row[1], "?");
     }
@@ -376,6 +429,9 @@ mod tests {
     #[test]
     fn times_grow_by_fields() {
         assert_eq!(long_time(86_400 + 3_661), "1-01:01:01");
-        assert_eq!((elapsed(61).as_str(), elapsed(3_661).as_str()), ("01:01", "01:01:01"));
+        assert_eq!(
+            (elapsed(61).as_str(), elapsed(3_661).as_str()),
+            ("01:01", "01:01:01")
+        );
     }
 }

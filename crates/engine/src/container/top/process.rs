@@ -22,17 +22,25 @@ impl Host {
     pub(super) fn read() -> Host {
         let text = |path: &str| fs::read_to_string(path).unwrap_or_default();
         let field = |text: &str, name: &str| {
-            let line = text.lines().find_map(|line| line.strip_prefix(name).map(str::to_owned));
+            let line = text
+                .lines()
+                .find_map(|line| line.strip_prefix(name).map(str::to_owned));
             line.and_then(|line| line.split_whitespace().next().map(str::to_owned))
         };
         let number = |path: &str, name: &str| {
-            field(&text(path), name).and_then(|word| word.parse().ok()).unwrap_or(0)
+            field(&text(path), name)
+                .and_then(|word| word.parse().ok())
+                .unwrap_or(0)
         };
         let uptime = text("/proc/uptime");
         Host {
             users: users(&text("/etc/passwd")),
             boot_s: number("/proc/stat", "btime "),
-            uptime_s: uptime.split(' ').next().and_then(|s| s.parse().ok()).unwrap_or(0.0),
+            uptime_s: uptime
+                .split(' ')
+                .next()
+                .and_then(|s| s.parse().ok())
+                .unwrap_or(0.0),
             memory_kib: number("/proc/meminfo", "MemTotal:").unsigned_abs(),
             ticks: rustix::param::clock_ticks_per_second(),
             page_kib: rustix::param::page_size() as u64 / 1024,
@@ -41,7 +49,10 @@ impl Host {
 
     /// The name of a user, or its number.
     pub(super) fn user(&self, uid: u32) -> String {
-        self.users.get(&uid).cloned().unwrap_or_else(|| uid.to_string())
+        self.users
+            .get(&uid)
+            .cloned()
+            .unwrap_or_else(|| uid.to_string())
     }
 }
 
@@ -108,7 +119,10 @@ impl Process {
         let number = |at: usize| fields.get(at - 3).and_then(|f| f.parse::<i64>().ok());
         let small = |at: usize| number(at).and_then(|n| i32::try_from(n).ok()).unwrap_or(0);
         let count = |at: usize| {
-            fields.get(at - 3).and_then(|f| f.parse::<u64>().ok()).unwrap_or(0)
+            fields
+                .get(at - 3)
+                .and_then(|f| f.parse::<u64>().ok())
+                .unwrap_or(0)
         };
         Some(Process {
             pid: pid.parse().ok()?,
@@ -132,7 +146,9 @@ impl Process {
 
     fn parse_status(&mut self, status: &str) {
         for line in status.lines() {
-            let Some((key, rest)) = line.split_once(':') else { continue };
+            let Some((key, rest)) = line.split_once(':') else {
+                continue;
+            };
             let mut words = rest.split_whitespace();
             // Real, effective, saved, file system.
             match key {
@@ -155,10 +171,22 @@ mod tests {
         let stat = "42 (a) R (b) S 7 42 42 34817 43 4194304 1 2 3 4 150 50 0 0 20 -5 3 0 900 \
                     8192000 250 18446744073709551615 1 1";
         let process = Process::parse_stat(stat).unwrap();
-        assert_eq!((process.pid, process.name.as_str(), process.state), (42, "a) R (b", 'S'));
-        assert_eq!((process.ppid, process.session, process.foreground), (7, 42, 43));
-        assert_eq!((process.cpu_ticks, process.start_ticks, process.nice), (200, 900, -5));
-        assert_eq!((process.virtual_bytes, process.resident_pages), (8_192_000, 250));
+        assert_eq!(
+            (process.pid, process.name.as_str(), process.state),
+            (42, "a) R (b", 'S')
+        );
+        assert_eq!(
+            (process.ppid, process.session, process.foreground),
+            (7, 42, 43)
+        );
+        assert_eq!(
+            (process.cpu_ticks, process.start_ticks, process.nice),
+            (200, 900, -5)
+        );
+        assert_eq!(
+            (process.virtual_bytes, process.resident_pages),
+            (8_192_000, 250)
+        );
         for cut in ["", "42", "42 (x", "42 (x) ", "x (y) S 1"] {
             assert_eq!(Process::parse_stat(cut), None, "{cut:?}");
         }
@@ -170,7 +198,10 @@ mod tests {
             users: users("root:x:0:0::/:/bin/sh\ntoor:x:0:0\nbad line\nx:y:z\nme:x:1000:1::"),
             ..Host::default()
         };
-        assert_eq!((host.user(0).as_str(), host.user(1000).as_str()), ("root", "me"));
+        assert_eq!(
+            (host.user(0).as_str(), host.user(1000).as_str()),
+            ("root", "me")
+        );
         assert_eq!(host.user(7), "7");
     }
 
