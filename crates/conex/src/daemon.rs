@@ -20,7 +20,10 @@ use settings::Settings;
 const IDLE: Duration = Duration::from_secs(60);
 
 pub(crate) fn main(args: &[OsString]) -> ExitCode {
-    let words: Vec<String> = args.iter().map(|w| w.to_string_lossy().into_owned()).collect();
+    let words: Vec<String> = args
+        .iter()
+        .map(|w| w.to_string_lossy().into_owned())
+        .collect();
     match flags::parse(&words) {
         Ok(flags::Asked::Help(text)) => print(&text),
         Ok(flags::Asked::Version) => {
@@ -83,13 +86,19 @@ fn run(settings: Settings) -> ExitCode {
 
 async fn serve(settings: Settings) -> Result<(), String> {
     let pidfile = settings.write_pidfile()?;
-    let engine = Engine::open(settings.engine.clone()).await.map_err(|e| chain(&e))?;
-    let server = Server::bind(settings.server.clone()).await.map_err(|e| chain(&e))?;
+    let engine = Engine::open(settings.engine.clone())
+        .await
+        .map_err(|e| chain(&e))?;
+    let server = Server::bind(settings.server.clone())
+        .await
+        .map_err(|e| chain(&e))?;
     let connections = server.connections();
     tracing::info!(id = engine.id(), "conex is ready");
     settings.announce_ready();
 
-    let idle = settings.auto_start.then(|| idle(engine.clone(), connections.watch()));
+    let idle = settings
+        .auto_start
+        .then(|| idle(engine.clone(), connections.watch()));
     server.serve(engine.clone(), end(idle)).await;
     let patience = settings.shutdown_timeout;
     let down = engine.shut_down(!settings.engine.live_restore);
@@ -107,9 +116,10 @@ async fn serve(settings: Settings) -> Result<(), String> {
 
 /// Until the daemon is told to end, or has nothing to do.
 async fn end(idle: Option<impl Future<Output = ()>>) {
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    ) else {
         return std::future::pending().await;
     };
     let idle = async {

@@ -33,16 +33,32 @@ fn message() -> String {
     row(&mut out, "process id", &std::process::id().to_string());
     row(&mut out, "host name", &host.nodename().to_string_lossy());
     row(&mut out, "kernel", &host.release().to_string_lossy());
-    row(&mut out, "user", &format!("{}:{}", rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw()));
+    row(
+        &mut out,
+        "user",
+        &format!(
+            "{}:{}",
+            rustix::process::getuid().as_raw(),
+            rustix::process::getgid().as_raw()
+        ),
+    );
     row(&mut out, "capabilities", &status("CapEff"));
-    row(&mut out, "seccomp", match status("Seccomp").as_str() {
-        "2" => "filtered",
-        "0" => "off",
-        _ => "unknown",
-    });
+    row(
+        &mut out,
+        "seccomp",
+        match status("Seccomp").as_str() {
+            "2" => "filtered",
+            "0" => "off",
+            _ => "unknown",
+        },
+    );
     row(&mut out, "memory limit", &memory_limit());
     row(&mut out, "cpu limit", &cpu_limit());
-    row(&mut out, "process limit", &first(&["/sys/fs/cgroup/pids.max", "/sys/fs/cgroup/pids/pids.max"]));
+    row(
+        &mut out,
+        "process limit",
+        &first(&["/sys/fs/cgroup/pids.max", "/sys/fs/cgroup/pids/pids.max"]),
+    );
     row(&mut out, "interfaces", &interfaces());
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     row(&mut out, "mounts", &mounts.lines().count().to_string());
@@ -51,8 +67,16 @@ fn message() -> String {
         let mut fields = line.split(' ');
         let target = fields.nth(4).unwrap_or_default();
         let options = fields.next().unwrap_or_default();
-        let kind = line.split(" - ").nth(1).and_then(|tail| tail.split(' ').next());
-        let _infallible = writeln!(out, "    {target} ({}, {})", kind.unwrap_or("?"), mode(options));
+        let kind = line
+            .split(" - ")
+            .nth(1)
+            .and_then(|tail| tail.split(' ').next());
+        let _infallible = writeln!(
+            out,
+            "    {target} ({}, {})",
+            kind.unwrap_or("?"),
+            mode(options)
+        );
     }
     out.push_str(
         "\nTo go further, import a root file system and run a shell in it:\n  \
@@ -67,13 +91,19 @@ fn row(out: &mut String, name: &str, value: &str) {
 }
 
 fn mode(options: &str) -> &str {
-    if options.split(',').any(|o| o == "ro") { "read-only" } else { "writable" }
+    if options.split(',').any(|o| o == "ro") {
+        "read-only"
+    } else {
+        "writable"
+    }
 }
 
 /// A line of `/proc/self/status`.
 fn status(key: &str) -> String {
     let text = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = text.lines().find_map(|l| l.strip_prefix(key)?.strip_prefix(':'));
+    let line = text
+        .lines()
+        .find_map(|l| l.strip_prefix(key)?.strip_prefix(':'));
     line.unwrap_or("unknown").trim().to_owned()
 }
 
@@ -83,7 +113,10 @@ fn first(paths: &[&str]) -> String {
 }
 
 fn memory_limit() -> String {
-    let text = first(&["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]);
+    let text = first(&[
+        "/sys/fs/cgroup/memory.max",
+        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+    ]);
     match text.parse::<u64>() {
         // Version 1 says "no limit" with the largest multiple of a page.
         Ok(bytes) if bytes < 1 << 60 => format!("{} MiB", bytes >> 20),
@@ -102,15 +135,21 @@ fn cpu_limit() -> String {
         ),
     };
     match (quota.parse::<f64>(), period.parse::<f64>()) {
-        (Ok(quota), Ok(period)) if quota > 0.0 && period > 0.0 => format!("{:.2} CPUs", quota / period),
+        (Ok(quota), Ok(period)) if quota > 0.0 && period > 0.0 => {
+            format!("{:.2} CPUs", quota / period)
+        }
         _ => "none".into(),
     }
 }
 
 fn interfaces() -> String {
-    let entries = fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
-    let mut names: Vec<String> =
-        entries.filter_map(|e| e.file_name().into_string().ok()).collect();
+    let entries = fs::read_dir("/sys/class/net")
+        .into_iter()
+        .flatten()
+        .flatten();
+    let mut names: Vec<String> = entries
+        .filter_map(|e| e.file_name().into_string().ok())
+        .collect();
     names.sort();
     names.join(" ")
 }

@@ -19,7 +19,11 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
-    let name = args.first().map(Path::new).and_then(Path::file_name).and_then(|n| n.to_str());
+    let name = args
+        .first()
+        .map(Path::new)
+        .and_then(Path::file_name)
+        .and_then(|n| n.to_str());
     let word = args.get(1).and_then(|w| w.to_str());
     match (name, word) {
         (Some("dockerd" | "conexd"), _) => daemon::main(&args[1..]),

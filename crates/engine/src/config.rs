@@ -78,7 +78,10 @@ impl Config {
             return "/conex".into();
         }
         let path = self.data_root.as_os_str().as_encoded_bytes();
-        format!("/conex-{}", &conex_spec::digest::Digest::of(path).hex()[..8])
+        format!(
+            "/conex-{}",
+            &conex_spec::digest::Digest::of(path).hex()[..8]
+        )
     }
 }
 

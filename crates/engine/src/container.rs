@@ -20,8 +20,8 @@ mod start;
 pub(crate) mod state;
 mod stop;
 mod table;
-mod top;
 pub(crate) mod task;
+mod top;
 mod validate;
 mod volume;
 mod wait;
@@ -35,8 +35,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 
 use crate::event::Events;
-pub(crate) use start::merged_link;
 pub(crate) use spec::exec_process;
+pub(crate) use start::merged_link;
 pub(crate) use state::State;
 pub(crate) use table::Table;
 
@@ -101,7 +101,9 @@ impl Container {
 
     /// Asks the owner; an error says that the container is gone.
     pub(crate) fn command(&self, command: task::Command) -> Result<(), crate::Error> {
-        self.commands.send(command).map_err(|_| crate::Error::no_container(self.id()))
+        self.commands
+            .send(command)
+            .map_err(|_| crate::Error::no_container(self.id()))
     }
 
     /// Attributes that every event of the container carries.

@@ -31,9 +31,13 @@ impl Root {
     /// Makes what is missing, readable by root only as Docker's.
     pub(crate) fn create(data: &Path, exec: &Path) -> io::Result<Root> {
         let make = |path: PathBuf, mode: u32| {
-            fs::DirBuilder::new().recursive(true).mode(mode).create(&path).map_err(|e| {
-                io::Error::new(e.kind(), format!("cannot make {}: {e}", path.display()))
-            })
+            fs::DirBuilder::new()
+                .recursive(true)
+                .mode(mode)
+                .create(&path)
+                .map_err(|e| {
+                    io::Error::new(e.kind(), format!("cannot make {}: {e}", path.display()))
+                })
         };
         make(data.to_owned(), 0o711)?;
         for dir in ["containers", "image", "tmp", "lost"] {
@@ -42,7 +46,10 @@ impl Root {
         make(data.join("volumes"), 0o701)?;
         make(exec.join("containers"), 0o711)?;
         // Names in /proc and in records must not depend on a working directory.
-        Ok(Root { data: data.canonicalize()?, exec: exec.canonicalize()? })
+        Ok(Root {
+            data: data.canonicalize()?,
+            exec: exec.canonicalize()?,
+        })
     }
 
     pub(crate) fn data(&self) -> &Path {
@@ -94,7 +101,9 @@ impl Root {
     /// the caller deletes what is returned, whenever. `None` when it is gone.
     pub(crate) fn discard(&self, path: &Path) -> io::Result<Option<PathBuf>> {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let aside = self.tmp().join(format!("removed-{name}-{}", &crate::id::generate()[..12]));
+        let aside = self
+            .tmp()
+            .join(format!("removed-{name}-{}", &crate::id::generate()[..12]));
         match fs::rename(path, &aside) {
             Ok(()) => Ok(Some(aside)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -114,7 +123,9 @@ impl Root {
     /// What an earlier engine left in `tmp`: nothing in it was ever promised
     /// to anybody.
     pub(crate) fn tmp_leftovers(&self) -> io::Result<Vec<PathBuf>> {
-        fs::read_dir(self.tmp())?.map(|entry| Ok(entry?.path())).collect()
+        fs::read_dir(self.tmp())?
+            .map(|entry| Ok(entry?.path()))
+            .collect()
     }
 
     /// Deletes leftovers. One that cannot be deleted (`chattr +i` by a

@@ -1,8 +1,8 @@
 //! The engine: opening it, what it holds, and how its parts find each other.
 
 use std::io;
-use std::path::PathBuf;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, RwLock};
 
@@ -141,17 +141,24 @@ impl Inner {
         let root = Root::create(&config.data_root, &config.exec_root)?;
         let lock = FileLock::try_acquire(&root.lock())?;
         let id = engine_id(&root)?;
-        let name = config.storage_driver.clone().unwrap_or_else(|| Kind::Overlay2.name().into());
+        let name = config
+            .storage_driver
+            .clone()
+            .unwrap_or_else(|| Kind::Overlay2.name().into());
         let boxed = |e: Box<dyn std::error::Error + Send + Sync>| OpenError::Driver {
             name: name.clone(),
             source: e,
         };
         let kind: Kind = name.parse().map_err(|e| boxed(Box::new(e)))?;
         let driver = kind.open(root.data()).map_err(|e| boxed(Box::new(e)))?;
-        let state_db =
-            Database::open(&root.state_database(), Durability::Normal, containers::MIGRATIONS)?;
+        let state_db = Database::open(
+            &root.state_database(),
+            Durability::Normal,
+            containers::MIGRATIONS,
+        )?;
         let images = Images::open(&root)?;
-        let executable = conex_sys::memfd::seal_executable(&mut conex_sys::process::own_executable()?)?;
+        let executable =
+            conex_sys::memfd::seal_executable(&mut conex_sys::process::own_executable()?)?;
         let own_oom_score = std::fs::read_to_string("/proc/self/oom_score_adj")
             .ok()
             .and_then(|text| text.trim().parse().ok())
@@ -176,12 +183,16 @@ impl Inner {
 
     /// All containers, for a short look.
     pub(crate) fn table(&self) -> std::sync::RwLockReadGuard<'_, Table> {
-        self.containers.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.containers
+            .read()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// All containers, for a short change.
     pub(crate) fn table_mut(&self) -> std::sync::RwLockWriteGuard<'_, Table> {
-        self.containers.write().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.containers
+            .write()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     pub(crate) fn find(&self, name: &str) -> Result<Arc<Container>, Error> {
@@ -235,7 +246,9 @@ impl Inner {
     pub(crate) fn clear_run(&self, record: &Record) -> bool {
         let _absent = std::fs::remove_file(container::merged_link(self, record)).is_err();
         let path = self.cgroup_path(&record.id, &record.host_config.cgroup_parent);
-        let Ok(cgroup) = Cgroup::open(&self.cgroups, &path) else { return false };
+        let Ok(cgroup) = Cgroup::open(&self.cgroups, &path) else {
+            return false;
+        };
         if let Err(error) = cgroup.kill().and_then(|()| cgroup.remove()) {
             tracing::warn!(container = record.id, %error, "its cgroup is left");
         }
@@ -272,7 +285,14 @@ fn engine_id(root: &Root) -> Result<String, OpenError> {
         }
     }
     let hex = crate::id::generate();
-    let id = format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..32]);
+    let id = format!(
+        "{}-{}-{}-{}-{}",
+        &hex[..8],
+        &hex[8..12],
+        &hex[12..16],
+        &hex[16..20],
+        &hex[20..32]
+    );
     persist::write_atomic(&path, id.as_bytes(), persist::Durability::Synced)
         .map_err(io::Error::other)?;
     Ok(id)

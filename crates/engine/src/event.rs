@@ -42,12 +42,18 @@ impl Events {
         id: &str,
         attributes: BTreeMap<String, String>,
     ) {
-        let mut past = self.past.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut past = self
+            .past
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         let now = now_ns();
         let message = Message {
             kind: kind.into(),
             action: action.into(),
-            actor: Actor { id: id.into(), attributes },
+            actor: Actor {
+                id: id.into(),
+                attributes,
+            },
             scope: "local".into(),
             time: now / 1_000_000_000,
             time_nano: now,
@@ -71,7 +77,10 @@ impl Events {
         self: &std::sync::Arc<Self>,
         query: Query,
     ) -> impl Stream<Item = Message> + Send + use<> {
-        let past = self.past.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let past = self
+            .past
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         let live = self.live.subscribe();
         let replay: VecDeque<Message> = match (query.since_ns, query.until_ns) {
             (None, None) => VecDeque::new(),
@@ -83,7 +92,12 @@ impl Events {
         };
         drop(past);
         self.listeners.fetch_add(1, Ordering::Relaxed);
-        let state = Subscription { replay, live, query, bus: std::sync::Arc::clone(self) };
+        let state = Subscription {
+            replay,
+            live,
+            query,
+            bus: std::sync::Arc::clone(self),
+        };
         futures_util::stream::unfold(state, |mut s| async move {
             let message = s.next().await?;
             Some((message, s))
@@ -111,7 +125,11 @@ impl Subscription {
                 Some(message) => message,
                 None => self.live().await?,
             };
-            if self.query.until_ns.is_some_and(|until| i128::from(message.time_nano) > until) {
+            if self
+                .query
+                .until_ns
+                .is_some_and(|until| i128::from(message.time_nano) > until)
+            {
                 return None;
             }
             if matches(&self.query.filters, &message) {
@@ -153,30 +171,55 @@ fn matches(filters: &Filters, message: &Message) -> bool {
     };
     let actor = |kind: &str| {
         one_of(kind, &|wanted| {
-            message.kind == kind && (id.starts_with(wanted) || name == wanted.trim_start_matches('/'))
+            message.kind == kind
+                && (id.starts_with(wanted) || name == wanted.trim_start_matches('/'))
         })
     };
     one_of("event", &|wanted| {
         message.action == wanted
-            || message.action.strip_prefix(wanted).is_some_and(|rest| rest.starts_with(':'))
+            || message
+                .action
+                .strip_prefix(wanted)
+                .is_some_and(|rest| rest.starts_with(':'))
     }) && one_of("type", &|wanted| message.kind == wanted)
         && one_of("scope", &|wanted| message.scope == wanted)
-        && ["container", "volume", "network", "plugin", "daemon"].into_iter().all(actor)
+        && ["container", "volume", "network", "plugin", "daemon"]
+            .into_iter()
+            .all(actor)
         && one_of("image", &|wanted| {
-            let image = if message.kind == "image" { name } else {
+            let image = if message.kind == "image" {
+                name
+            } else {
                 attributes.get("image").map_or("", String::as_str)
             };
             image == wanted
-                || image.split_once(':').is_some_and(|(repo, _)| repo == wanted)
-                || (message.kind == "image" && id.trim_start_matches("sha256:").starts_with(wanted.trim_start_matches("sha256:")))
+                || image
+                    .split_once(':')
+                    .is_some_and(|(repo, _)| repo == wanted)
+                || (message.kind == "image"
+                    && id
+                        .trim_start_matches("sha256:")
+                        .starts_with(wanted.trim_start_matches("sha256:")))
         })
         && filters.label("label", attributes)
 }
 
 /// The keys `GET /events` accepts.
 pub(crate) const FILTERS: [&str; 14] = [
-    "config", "container", "daemon", "event", "image", "label", "network", "node", "plugin",
-    "scope", "secret", "service", "type", "volume",
+    "config",
+    "container",
+    "daemon",
+    "event",
+    "image",
+    "label",
+    "network",
+    "node",
+    "plugin",
+    "scope",
+    "secret",
+    "service",
+    "type",
+    "volume",
 ];
 
 #[cfg(test)]
@@ -187,14 +230,20 @@ mod tests {
     use std::sync::Arc;
 
     fn attributes(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+        pairs
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect()
     }
 
     #[tokio::test]
     async fn past_events_come_first_and_none_twice() {
         let bus = Arc::new(Events::new());
         bus.publish("container", "create", "a1", attributes(&[("name", "x")]));
-        let query = Query { since_ns: Some(0), ..Query::default() };
+        let query = Query {
+            since_ns: Some(0),
+            ..Query::default()
+        };
         let mut stream = Box::pin(bus.subscribe(query));
         bus.publish("container", "start", "a1", attributes(&[("name", "x")]));
         assert_eq!(stream.next().await.unwrap().action, "create");

@@ -24,10 +24,12 @@ fn random_hex() -> String {
             Err(error) => panic!("the kernel has no random source: {error}"),
         }
     }
-    bytes.iter().fold(String::with_capacity(64), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("writing to a string cannot fail");
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(64), |mut text, byte| {
+            write!(text, "{byte:02x}").expect("writing to a string cannot fail");
+            text
+        })
 }
 
 /// The 12 digits that people see.

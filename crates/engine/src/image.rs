@@ -60,8 +60,16 @@ impl Images {
     /// Reads all there is. Layers that were being filled when the engine ended
     /// stay recorded until [`Images::drop_unfinished`].
     pub(crate) fn open(root: &Root) -> Result<Images, OpenError> {
-        let db = Database::open(&root.image_database(), Durability::Full, records::MIGRATIONS)?;
-        let Everything { images, layers, references } = db.run(records::load_all)?;
+        let db = Database::open(
+            &root.image_database(),
+            Durability::Full,
+            records::MIGRATIONS,
+        )?;
+        let Everything {
+            images,
+            layers,
+            references,
+        } = db.run(records::load_all)?;
         let mut known = Known::default();
         for row in images {
             let image = Image::load(&row.config, row.size_bytes, row.parent);
@@ -72,12 +80,19 @@ impl Images {
             known.images.insert(row.id, Arc::new(image));
         }
         for row in references {
-            known.references.insert(row.reference, (row.image_id, row.updated_ns));
+            known
+                .references
+                .insert(row.reference, (row.image_id, row.updated_ns));
         }
         for layer in layers {
             known.layers.insert(layer.chain_id.clone(), layer);
         }
-        Ok(Images { db, known: RwLock::new(known), init: std::sync::Mutex::default(), naming: std::sync::Mutex::default() })
+        Ok(Images {
+            db,
+            known: RwLock::new(known),
+            init: std::sync::Mutex::default(),
+            naming: std::sync::Mutex::default(),
+        })
     }
 
     fn known(&self) -> RwLockReadGuard<'_, Known> {
@@ -106,7 +121,9 @@ impl Images {
     /// start. Blocks.
     fn drop_layer(&self, driver: &dyn Driver, layer: &LayerRecord) -> Result<(), Error> {
         if let Ok(id) = layer.layer_dir.parse::<LayerId>() {
-            let discarded = driver.discard(&id).map_err(|e| Error::system("remove a layer", &e))?;
+            let discarded = driver
+                .discard(&id)
+                .map_err(|e| Error::system("remove a layer", &e))?;
             delete_behind(discarded);
         }
         let chain = layer.chain_id.clone();
@@ -119,7 +136,11 @@ impl Images {
 
     /// Names of all layer directories that have a record.
     pub(crate) fn layer_directories(&self) -> BTreeSet<String> {
-        self.known().layers.values().map(|l| l.layer_dir.clone()).collect()
+        self.known()
+            .layers
+            .values()
+            .map(|l| l.layer_dir.clone())
+            .collect()
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -142,14 +163,19 @@ impl Images {
         let parsed = Reference::parse(word);
         if let Ok(name) = &parsed {
             let full = name.clone().with_default_tag().to_string();
-            if let Some(image) = known.references.get(&full).and_then(|(id, _)| known.images.get(id)) {
+            if let Some(image) = known
+                .references
+                .get(&full)
+                .and_then(|(id, _)| known.images.get(id))
+            {
                 return Ok(Arc::clone(image));
             }
         }
         if let Some(prefix) = reference::image_id_prefix(word) {
             let prefix = prefix.to_owned();
             let mut found = known.images.iter().filter(|(id, _)| {
-                id.strip_prefix("sha256:").is_some_and(|hex| hex.starts_with(&prefix))
+                id.strip_prefix("sha256:")
+                    .is_some_and(|hex| hex.starts_with(&prefix))
             });
             match (found.next(), found.next()) {
                 (Some((_, only)), None) => return Ok(Arc::clone(only)),
@@ -185,7 +211,10 @@ impl Images {
     /// Familiar names of an image, in order.
     fn names_of(&self, id: &str) -> Vec<String> {
         let known = self.known();
-        let names = known.references.iter().filter(|(_, (image, _))| image == id);
+        let names = known
+            .references
+            .iter()
+            .filter(|(_, (image, _))| image == id);
         names.map(|(name, _)| familiar(name)).collect()
     }
 }
@@ -194,11 +223,16 @@ impl Images {
 /// and a start after a crash finishes it.
 pub(crate) fn delete_behind(discarded: Option<Discarded>) {
     let Some(discarded) = discarded else { return };
-    let deleting = std::thread::Builder::new().name("delete-layer".into()).spawn(move || {
-        if let Err(error) = discarded.delete() {
-            tracing::warn!(error = crate::error::chain(&error), "left for the next start");
-        }
-    });
+    let deleting = std::thread::Builder::new()
+        .name("delete-layer".into())
+        .spawn(move || {
+            if let Err(error) = discarded.delete() {
+                tracing::warn!(
+                    error = crate::error::chain(&error),
+                    "left for the next start"
+                );
+            }
+        });
     if let Err(error) = deleting {
         tracing::warn!(%error, "a removed layer is left for the next start");
     }
@@ -214,7 +248,13 @@ impl Image {
         let id = Digest::of(config);
         let config = ImageConfig::load(config).map_err(|e| e.to_string())?;
         let chains = config.rootfs.chain_ids();
-        Ok(Image { id, config, chains, size_bytes, parent })
+        Ok(Image {
+            id,
+            config,
+            chains,
+            size_bytes,
+            parent,
+        })
     }
 }
 
@@ -239,7 +279,12 @@ impl Inner {
         if let Some(wanted) = platform.filter(|p| !p.is_empty()) {
             let wanted: conex_spec::platform::Platform =
                 wanted.parse().map_err(|e| Error::invalid(format!("{e}")))?;
-            if wanted.clone().normalized().rank(&image.config.platform()).is_none() {
+            if wanted
+                .clone()
+                .normalized()
+                .rank(&image.config.platform())
+                .is_none()
+            {
                 return Err(Error::not_found(format!(
                     "image with reference {word} was found but its platform ({}) does not match \
                      the specified platform ({wanted})",
@@ -261,11 +306,27 @@ impl Inner {
         }
         .parse()
         .expect("a digest's digits are a layer name");
-        if self.images.known().layers.get(&key).is_some_and(|l| l.state == LayerState::Ready) {
+        if self
+            .images
+            .known()
+            .layers
+            .get(&key)
+            .is_some_and(|l| l.state == LayerState::Ready)
+        {
             return Ok(Some(id));
         }
-        let _builder = self.images.init.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.images.known().layers.get(&key).is_some_and(|l| l.state == LayerState::Ready) {
+        let _builder = self
+            .images
+            .init
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if self
+            .images
+            .known()
+            .layers
+            .get(&key)
+            .is_some_and(|l| l.state == LayerState::Ready)
+        {
             return Ok(Some(id));
         }
         let below = match chain {
@@ -300,8 +361,10 @@ impl Inner {
                 .map_err(|e| failed(&e)),
             Some(below) => {
                 let rootfs = self.driver.rootfs(below).map_err(|e| failed(&e))?;
-                let options =
-                    OverlayOptions { access: Access::ReadOnly, ..OverlayOptions::default() };
+                let options = OverlayOptions {
+                    access: Access::ReadOnly,
+                    ..OverlayOptions::default()
+                };
                 let view = rootfs.mount(options).map_err(|e| failed(&e))?;
                 conex_layers::init::build(view.as_fd(), layer.directory.as_fd())
                     .map_err(|e| failed(&e))
@@ -315,9 +378,13 @@ impl Inner {
         let known = self.images.known();
         let layer = known.layers.get(chain.as_str());
         let name = layer.map(|l| l.layer_dir.as_str()).ok_or_else(|| {
-            Error::new(crate::ErrorKind::System, format!("layer {chain} has no record"))
+            Error::new(
+                crate::ErrorKind::System,
+                format!("layer {chain} has no record"),
+            )
         })?;
-        name.parse().map_err(|e| Error::system("read a layer's record", &e))
+        name.parse()
+            .map_err(|e| Error::system("read a layer's record", &e))
     }
 
     /// Records a layer before its directory exists.
@@ -330,7 +397,10 @@ impl Inner {
                 records::put_layer_filling(db, &row.chain_id, &row.diff_id, parent, &row.layer_dir)
             })
             .map_err(|e| Error::system("record a layer", &e))?;
-        self.images.known_mut().layers.insert(layer.chain_id.clone(), layer);
+        self.images
+            .known_mut()
+            .layers
+            .insert(layer.chain_id.clone(), layer);
         Ok(())
     }
 

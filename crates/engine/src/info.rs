@@ -39,7 +39,10 @@ impl Engine {
         let host = rustix::system::uname();
         let text = |c: &std::ffi::CStr| c.to_string_lossy().into_owned();
         let security = match unified {
-            true => vec!["name=seccomp,profile=builtin".into(), "name=cgroupns".into()],
+            true => vec![
+                "name=seccomp,profile=builtin".into(),
+                "name=cgroupns".into(),
+            ],
             false => vec!["name=seccomp,profile=builtin".into()],
         };
         let mut warnings = inner.config.warnings.clone();
@@ -52,7 +55,14 @@ impl Engine {
             containers_stopped: stopped,
             images: inner.images.count() as i64,
             driver: inner.driver.kind().name().into(),
-            driver_status: Some(inner.driver.status().into_iter().map(|(k, v)| [k, v]).collect()),
+            driver_status: Some(
+                inner
+                    .driver
+                    .status()
+                    .into_iter()
+                    .map(|(k, v)| [k, v])
+                    .collect(),
+            ),
             plugins: PluginsInfo {
                 volume: Some(vec!["local".into()]),
                 network: Some(vec!["host".into(), "null".into()]),
@@ -92,7 +102,10 @@ impl Engine {
             server_version: RELEASE.into(),
             runtimes: runtimes(),
             default_runtime: "conex".into(),
-            swarm: SwarmInfo { local_node_state: "inactive".into(), ..SwarmInfo::default() },
+            swarm: SwarmInfo {
+                local_node_state: "inactive".into(),
+                ..SwarmInfo::default()
+            },
             live_restore_enabled: inner.config.live_restore,
             isolation: String::new(),
             init_binary: String::new(),
@@ -139,14 +152,20 @@ impl Engine {
         .map(|(k, v)| (k.to_owned(), v))
         .collect();
         Version {
-            platform: VersionPlatform { name: "Conex".into() },
+            platform: VersionPlatform {
+                name: "Conex".into(),
+            },
             version: RELEASE.into(),
             api_version: MAX.to_string(),
             min_api_version: MIN.to_string(),
             os: platform.os,
             arch: platform.architecture,
             components: vec![
-                ComponentVersion { name: "Engine".into(), version: RELEASE.into(), details },
+                ComponentVersion {
+                    name: "Engine".into(),
+                    version: RELEASE.into(),
+                    details,
+                },
                 ComponentVersion {
                     name: "conex-runtime".into(),
                     version: RELEASE.into(),
@@ -172,12 +191,20 @@ impl Engine {
 }
 
 fn runtimes() -> BTreeMap<String, Runtime> {
-    let own = Runtime { path: "conex".into(), ..Runtime::default() };
+    let own = Runtime {
+        path: "conex".into(),
+        ..Runtime::default()
+    };
     [("conex".to_owned(), own)].into()
 }
 
 fn registry() -> RegistryServiceConfig {
-    let index = IndexInfo { name: "docker.io".into(), secure: true, official: true, ..IndexInfo::default() };
+    let index = IndexInfo {
+        name: "docker.io".into(),
+        secure: true,
+        official: true,
+        ..IndexInfo::default()
+    };
     RegistryServiceConfig {
         insecure_registry_cidrs: vec!["::1/128".into(), "127.0.0.0/8".into()],
         index_configs: [("docker.io".to_owned(), index)].into(),
@@ -205,6 +232,8 @@ fn os_release(key: &str) -> String {
     let text = fs::read_to_string("/etc/os-release")
         .or_else(|_| fs::read_to_string("/usr/lib/os-release"))
         .unwrap_or_default();
-    let value = text.lines().find_map(|l| l.strip_prefix(key)?.strip_prefix('='));
+    let value = text
+        .lines()
+        .find_map(|l| l.strip_prefix(key)?.strip_prefix('='));
     value.unwrap_or("").trim_matches('"').to_owned()
 }

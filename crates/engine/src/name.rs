@@ -4,22 +4,78 @@ use crate::Error;
 
 /// Adjectives and surnames of people who made computing what it is.
 const ADJECTIVES: [&str; 64] = [
-    "able", "amber", "apt", "azure", "bold", "brave", "brisk", "calm", "candid", "clever", "cosmic",
-    "crisp", "daring", "deft", "eager", "earnest", "fair", "fearless", "fluent", "frank", "gentle",
-    "glad", "golden", "hardy", "honest", "humble", "ideal", "jolly", "keen", "kind", "lively",
-    "lucid", "lucky", "mellow", "merry", "modest", "neat", "nimble", "noble", "patient", "placid",
-    "polite", "proud", "quick", "quiet", "rapid", "ready", "robust", "serene", "sharp", "silent",
-    "sincere", "smart", "solid", "steady", "sturdy", "sunny", "swift", "tender", "tidy", "vivid",
-    "warm", "wise", "zesty",
+    "able", "amber", "apt", "azure", "bold", "brave", "brisk", "calm", "candid", "clever",
+    "cosmic", "crisp", "daring", "deft", "eager", "earnest", "fair", "fearless", "fluent", "frank",
+    "gentle", "glad", "golden", "hardy", "honest", "humble", "ideal", "jolly", "keen", "kind",
+    "lively", "lucid", "lucky", "mellow", "merry", "modest", "neat", "nimble", "noble", "patient",
+    "placid", "polite", "proud", "quick", "quiet", "rapid", "ready", "robust", "serene", "sharp",
+    "silent", "sincere", "smart", "solid", "steady", "sturdy", "sunny", "swift", "tender", "tidy",
+    "vivid", "warm", "wise", "zesty",
 ];
 const SURNAMES: [&str; 64] = [
-    "allen", "babbage", "backus", "bartik", "berners", "booth", "boole", "brooks", "cerf", "church",
-    "codd", "cray", "curie", "dahl", "diffie", "dijkstra", "engelbart", "estrin", "feinler", "floyd",
-    "gauss", "goldberg", "goedel", "gosling", "granville", "hamilton", "hamming", "hellman",
-    "hoare", "holberton", "hopper", "iverson", "johnson", "kahn", "kay", "keller", "kernighan",
-    "knuth", "lamarr", "lamport", "leibniz", "liskov", "lovelace", "mccarthy", "meitner", "naur",
-    "neumann", "noether", "nygaard", "pascal", "perlman", "postel", "ritchie", "rivest", "shannon",
-    "stroustrup", "sutherland", "tarjan", "thompson", "torvalds", "turing", "wilkes", "wirth",
+    "allen",
+    "babbage",
+    "backus",
+    "bartik",
+    "berners",
+    "booth",
+    "boole",
+    "brooks",
+    "cerf",
+    "church",
+    "codd",
+    "cray",
+    "curie",
+    "dahl",
+    "diffie",
+    "dijkstra",
+    "engelbart",
+    "estrin",
+    "feinler",
+    "floyd",
+    "gauss",
+    "goldberg",
+    "goedel",
+    "gosling",
+    "granville",
+    "hamilton",
+    "hamming",
+    "hellman",
+    "hoare",
+    "holberton",
+    "hopper",
+    "iverson",
+    "johnson",
+    "kahn",
+    "kay",
+    "keller",
+    "kernighan",
+    "knuth",
+    "lamarr",
+    "lamport",
+    "leibniz",
+    "liskov",
+    "lovelace",
+    "mccarthy",
+    "meitner",
+    "naur",
+    "neumann",
+    "noether",
+    "nygaard",
+    "pascal",
+    "perlman",
+    "postel",
+    "ritchie",
+    "rivest",
+    "shannon",
+    "stroustrup",
+    "sutherland",
+    "tarjan",
+    "thompson",
+    "torvalds",
+    "turing",
+    "wilkes",
+    "wirth",
     "zuse",
 ];
 
@@ -28,9 +84,13 @@ const SURNAMES: [&str; 64] = [
 pub(crate) fn made_up(seed: &str, attempt: u32) -> String {
     let bytes = seed.as_bytes();
     let pick = |from: usize| {
-        bytes.iter().skip(from).step_by(2).fold(attempt as usize, |sum, b| {
-            sum.wrapping_mul(31).wrapping_add(*b as usize)
-        })
+        bytes
+            .iter()
+            .skip(from)
+            .step_by(2)
+            .fold(attempt as usize, |sum, b| {
+                sum.wrapping_mul(31).wrapping_add(*b as usize)
+            })
     };
     let adjective = ADJECTIVES[pick(0) % ADJECTIVES.len()];
     let surname = SURNAMES[pick(1) % SURNAMES.len()];

@@ -46,7 +46,11 @@ pub(crate) fn kill_monitor(id: &str) {
         if let Ok(pidfd) = opened
             && is_it(pid)
         {
-            tracing::warn!(container = id, pid, "its monitor does not answer and is killed");
+            tracing::warn!(
+                container = id,
+                pid,
+                "its monitor does not answer and is killed"
+            );
             let _ended = conex_sys::process::pidfd_signal(pidfd.as_fd(), libc::SIGKILL).is_err();
         }
     }

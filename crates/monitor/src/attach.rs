@@ -35,7 +35,16 @@ impl Attacher {
     pub(crate) fn new(socket: OwnedFd, streams: Streams, raw: bool) -> Attacher {
         non_blocking(&socket);
         let input_open = streams.stdin;
-        Attacher { socket, streams, raw, waiting: Vec::new(), at: 0, input_open, left: false, gone: false }
+        Attacher {
+            socket,
+            streams,
+            raw,
+            waiting: Vec::new(),
+            at: 0,
+            input_open,
+            left: false,
+            gone: false,
+        }
     }
 
     pub(crate) fn socket(&self) -> BorrowedFd<'_> {
@@ -122,7 +131,12 @@ impl Attacher {
         if !self.is_waiting() {
             let parts = [IoSlice::new(header), IoSlice::new(bytes)];
             let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-            match sendmsg(&self.socket, &parts, &mut SendAncillaryBuffer::default(), flags) {
+            match sendmsg(
+                &self.socket,
+                &parts,
+                &mut SendAncillaryBuffer::default(),
+                flags,
+            ) {
                 Ok(n) => sent = n,
                 Err(Errno::AGAIN | Errno::INTR) => {}
                 Err(_) => {
@@ -131,8 +145,10 @@ impl Attacher {
                 }
             }
         }
-        self.waiting.extend_from_slice(header.get(sent..).unwrap_or_default());
-        self.waiting.extend_from_slice(&bytes[sent.saturating_sub(header.len())..]);
+        self.waiting
+            .extend_from_slice(header.get(sent..).unwrap_or_default());
+        self.waiting
+            .extend_from_slice(&bytes[sent.saturating_sub(header.len())..]);
     }
 
     /// Sends queued output.
@@ -140,7 +156,12 @@ impl Attacher {
         while self.is_waiting() {
             let parts = [IoSlice::new(&self.waiting[self.at..])];
             let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-            match sendmsg(&self.socket, &parts, &mut SendAncillaryBuffer::default(), flags) {
+            match sendmsg(
+                &self.socket,
+                &parts,
+                &mut SendAncillaryBuffer::default(),
+                flags,
+            ) {
                 Ok(n) => self.at += n,
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => break,
@@ -162,7 +183,11 @@ mod tests {
 
     fn attached(raw: bool) -> (Attacher, OwnedFd) {
         let (ours, theirs) = conex_sys::socket::pair(SocketType::STREAM).unwrap();
-        let streams = Streams { stdin: false, stdout: true, stderr: false };
+        let streams = Streams {
+            stdin: false,
+            stdout: true,
+            stderr: false,
+        };
         (Attacher::new(ours, streams, raw), theirs)
     }
 
@@ -197,7 +222,11 @@ mod tests {
     #[test]
     fn input_sent_before_leaving_is_still_read() {
         let (ours, client) = conex_sys::socket::pair(SocketType::STREAM).unwrap();
-        let streams = Streams { stdin: true, stdout: true, stderr: false };
+        let streams = Streams {
+            stdin: true,
+            stdout: true,
+            stderr: false,
+        };
         let mut attacher = Attacher::new(ours, streams, true);
         rustix::io::write(&client, b"last words").unwrap();
         drop(client);

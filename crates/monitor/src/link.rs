@@ -72,7 +72,9 @@ fn to_memory(name: &std::ffi::CStr, message: &impl Serialize) -> Result<File, Li
     let memory = File::from(memfd_create(name, MemfdFlags::CLOEXEC)?);
     let mut writer = std::io::BufWriter::new(memory);
     serde_json::to_writer(&mut writer, message)?;
-    writer.into_inner().map_err(|e| LinkError::Start(e.into_error()))
+    writer
+        .into_inner()
+        .map_err(|e| LinkError::Start(e.into_error()))
 }
 
 fn from_memory<M: DeserializeOwned>(memory: OwnedFd) -> Result<M, LinkError> {
@@ -96,13 +98,17 @@ impl ExecRequest {
 
 /// Binds and listens on `monitor.sock` in a container's run directory.
 pub fn listen(run_dir: &Path) -> Result<OwnedFd, Errno> {
-    at_socket(run_dir, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, |socket, address, path| {
-        let _absent = std::fs::remove_file(path).is_err();
-        rustix::net::bind(socket, address)?;
-        std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600))
-            .map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))?;
-        rustix::net::listen(socket, 16)
-    })
+    at_socket(
+        run_dir,
+        SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+        |socket, address, path| {
+            let _absent = std::fs::remove_file(path).is_err();
+            rustix::net::bind(socket, address)?;
+            std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600))
+                .map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))?;
+            rustix::net::listen(socket, 16)
+        },
+    )
 }
 
 /// Makes a socket and hands it over with its address. The directory's
@@ -124,9 +130,7 @@ fn at_socket(
 }
 
 /// Receives one message and its descriptors.
-fn receive<M: DeserializeOwned>(
-    socket: BorrowedFd<'_>,
-) -> Result<(M, Vec<OwnedFd>), LinkError> {
+fn receive<M: DeserializeOwned>(socket: BorrowedFd<'_>) -> Result<(M, Vec<OwnedFd>), LinkError> {
     let mut buffer = vec![0; MAX_MESSAGE];
     let (length, fds) = socket::receive(socket, &mut buffer)?;
     if length == 0 {
@@ -161,7 +165,10 @@ impl AsFd for Link {
 impl Link {
     /// Wraps a connected seqpacket socket.
     pub fn new(socket: OwnedFd) -> Link {
-        Link { socket, closed: false }
+        Link {
+            socket,
+            closed: false,
+        }
     }
 
     /// Connects to the monitor of a run directory. Connecting, and whatever
@@ -265,7 +272,10 @@ mod tests {
         // Nobody accepts: there may be a monitor, but it says nothing.
         assert!(Link::is_timeout(&link.receive_event().unwrap_err()));
         drop(listener);
-        assert!(matches!(link.receive_event(), Err(LinkError::Closed | LinkError::Socket(_))));
+        assert!(matches!(
+            link.receive_event(),
+            Err(LinkError::Closed | LinkError::Socket(_))
+        ));
         assert_eq!(Link::connect(&dir, SOON).unwrap_err(), Errno::CONNREFUSED);
         // What a killed monitor left is replaced.
         listen(&dir).unwrap();
@@ -275,8 +285,14 @@ mod tests {
     fn foreign_bytes_are_malformed_and_no_end() {
         let (ours, theirs) = socket::pair(SocketType::SEQPACKET).unwrap();
         socket::send(theirs.as_fd(), b"{\"Sneezed\":1}", &[]).unwrap();
-        assert!(matches!(receive_event(ours.as_fd()), Err(LinkError::Malformed(_))));
+        assert!(matches!(
+            receive_event(ours.as_fd()),
+            Err(LinkError::Malformed(_))
+        ));
         drop(theirs);
-        assert!(matches!(receive_event(ours.as_fd()), Err(LinkError::Closed)));
+        assert!(matches!(
+            receive_event(ours.as_fd()),
+            Err(LinkError::Closed)
+        ));
     }
 }

@@ -71,7 +71,9 @@ fn try_start(
         )));
     }
     if fds.len() != 2 + request.attach.len() {
-        return Err(failure("the start request came without its descriptors".into()));
+        return Err(failure(
+            "the start request came without its descriptors".into(),
+        ));
     }
     let root = fds.remove(0);
     let listener = fds.remove(0);
@@ -115,12 +117,18 @@ fn try_start(
 }
 
 pub(crate) fn failure(message: String) -> StartFailure {
-    StartFailure { message, exit_code: 128 }
+    StartFailure {
+        message,
+        exit_code: 128,
+    }
 }
 
 fn open_log(log: &LogFile) -> Result<Writer, StartFailure> {
     Writer::open(&log.path, &log.options).map_err(|e| {
-        failure(format!("failed to initialize logging driver: open {}: {e}", log.path.display()))
+        failure(format!(
+            "failed to initialize logging driver: open {}: {e}",
+            log.path.display()
+        ))
     })
 }
 
@@ -128,8 +136,12 @@ fn make_cgroup(
     request: &StartRequest,
     warnings: &mut Vec<String>,
 ) -> Result<Option<Cgroup>, StartFailure> {
-    let Some(linux) = &request.spec.linux else { return Ok(None) };
-    let Some(path) = &linux.cgroups_path else { return Ok(None) };
+    let Some(linux) = &request.spec.linux else {
+        return Ok(None);
+    };
+    let Some(path) = &linux.cgroups_path else {
+        return Ok(None);
+    };
     let limits = linux.resources.clone().unwrap_or_default();
     let made = Layout::detect().and_then(|layout| Cgroup::create(&layout, path, &limits));
     match made {
@@ -147,9 +159,17 @@ fn launch(
     cgroup: Option<&Cgroup>,
 ) -> Result<(Launched, Session), StartFailure> {
     let terminal = request.spec.process.as_ref().is_some_and(|p| p.terminal);
-    let root = root.try_clone().map_err(|e| failure(format!("duplicate the root: {e}")))?;
+    let root = root
+        .try_clone()
+        .map_err(|e| failure(format!("duplicate the root: {e}")))?;
     let run = |stdio| -> Result<Launched, StartFailure> {
-        let launch = Launch { spec: &request.spec, root, stdio, cgroup, start: Start::Now };
+        let launch = Launch {
+            spec: &request.spec,
+            root,
+            stdio,
+            cgroup,
+            start: Start::Now,
+        };
         let refused = |error: &conex_runtime::launch::LaunchError| StartFailure {
             message: error.report(),
             exit_code: error.exit_code(),
@@ -161,7 +181,11 @@ fn launch(
         })?;
         Ok(launched)
     };
-    let wiring = Wiring { terminal, stdin: request.stdin, has_readers: true };
+    let wiring = Wiring {
+        terminal,
+        stdin: request.stdin,
+        has_readers: true,
+    };
     let (launched, pipe, output) = session::connect(wiring, run)?;
     let mut session = Session::new(output, pipe, request.stdin);
     session.hold_terminal();
@@ -172,8 +196,14 @@ fn launch(
 pub(crate) fn end_now(launched: &Launched) {
     let _dead = process::pidfd_signal(launched.pidfd(), libc::SIGKILL).is_err();
     let pidfd = launched.pidfd();
-    let mut fds = [rustix::event::PollFd::new(&pidfd, rustix::event::PollFlags::IN)];
-    while matches!(rustix::event::poll(&mut fds, None), Err(rustix::io::Errno::INTR)) {}
+    let mut fds = [rustix::event::PollFd::new(
+        &pidfd,
+        rustix::event::PollFlags::IN,
+    )];
+    while matches!(
+        rustix::event::poll(&mut fds, None),
+        Err(rustix::io::Errno::INTR)
+    ) {}
     let _reaped = process::reap(launched.pid()).is_err();
 }
 

@@ -19,7 +19,10 @@ pub(crate) struct Input {
 
 impl Input {
     pub(crate) fn new(pipe: Option<OwnedFd>) -> Input {
-        Input { pipe, ..Input::default() }
+        Input {
+            pipe,
+            ..Input::default()
+        }
     }
 
     /// Whether attachers may be read.

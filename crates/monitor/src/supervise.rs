@@ -48,13 +48,18 @@ struct Log<'a> {
 
 impl Log<'_> {
     fn write(&mut self, stream: Stream, bytes: &[u8], links: &mut Vec<Link>) {
-        let Some(writer) = &mut self.writer else { return };
+        let Some(writer) = &mut self.writer else {
+            return;
+        };
         let written = writer.write(stream, bytes, now_ns().into());
         let failed_before = std::mem::replace(&mut self.fails, written.is_err());
         if let Err(error) = written
             && !failed_before
         {
-            let text = format!("the log of container {} cannot be written: {error}", self.id);
+            let text = format!(
+                "the log of container {} cannot be written: {error}",
+                self.id
+            );
             tell(links, &Event::Warning(text));
         }
     }
@@ -86,7 +91,11 @@ pub(crate) fn run(
         request,
         links,
         execs: Vec::new(),
-        log: Log { id: &request.id, writer: running.log.take(), fails: false },
+        log: Log {
+            id: &request.id,
+            writer: running.log.take(),
+            fails: false,
+        },
         buffer: vec![0; CHUNK],
         running,
     };
@@ -150,30 +159,51 @@ impl Supervisor<'_> {
                 Err(e) => return Err(e.into()),
             }
         }
-        let ready = sources.into_iter().zip(fds).map(|(source, fd)| (source, fd.revents()));
+        let ready = sources
+            .into_iter()
+            .zip(fds)
+            .map(|(source, fd)| (source, fd.revents()));
         Ok(ready.filter(|(_, events)| !events.is_empty()).collect())
     }
 
     fn serve_own(&mut self, ready: Ready, events: PollFlags) {
-        let Supervisor { running, log, links, buffer, .. } = self;
-        running.session.serve(ready, events, buffer, &mut |stream, bytes| {
-            log.write(stream, bytes, links);
-        });
+        let Supervisor {
+            running,
+            log,
+            links,
+            buffer,
+            ..
+        } = self;
+        running
+            .session
+            .serve(ready, events, buffer, &mut |stream, bytes| {
+                log.write(stream, bytes, links);
+            });
     }
 
     fn accept(&mut self) {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let Ok(socket) = rustix::net::accept_with(&self.running.listener, flags) else { return };
+        let Ok(socket) = rustix::net::accept_with(&self.running.listener, flags) else {
+            return;
+        };
         let link = Link::new(socket);
         let hello = Event::Hello(self.running.hello.clone());
         let told = link.send(&hello, &[self.running.pidfd.as_fd()]).is_ok();
-        if told && self.execs.iter().flat_map(Exec::story).all(|event| heard(&link, &event)) {
+        if told
+            && self
+                .execs
+                .iter()
+                .flat_map(Exec::story)
+                .all(|event| heard(&link, &event))
+        {
             self.links.push(link);
         }
     }
 
     fn serve(&mut self, index: usize) {
-        let Some(link) = self.links.get_mut(index) else { return };
+        let Some(link) = self.links.get_mut(index) else {
+            return;
+        };
         match link.receive_request() {
             Ok((Request::Attach(streams), mut fds)) => {
                 let Some(socket) = fds.pop() else { return };
@@ -224,7 +254,10 @@ impl Supervisor<'_> {
                 }
                 self.execs.push(exec);
             }
-            Err(failure) => tell(&mut self.links, &Event::ExecFailed(ExecFailed { id, failure })),
+            Err(failure) => tell(
+                &mut self.links,
+                &Event::ExecFailed(ExecFailed { id, failure }),
+            ),
         }
     }
 
@@ -241,7 +274,10 @@ impl Supervisor<'_> {
         let mut drained = [0u8; 1024];
         while rustix::io::read(&self.running.signals, &mut drained).is_ok() {}
         let mut end = [PollFd::new(&self.running.pidfd, PollFlags::IN)];
-        let now = rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 };
+        let now = rustix::time::Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
         let first_ended = matches!(poll(&mut end, Some(&now)), Ok(1));
         if first_ended {
             self.remove_proc_links();
@@ -266,10 +302,18 @@ impl Supervisor<'_> {
         self.remove_proc_links();
         let oom_killed = self.kill_leftovers();
         self.end_execs();
-        let Supervisor { running, log, links, buffer, .. } = &mut self;
+        let Supervisor {
+            running,
+            log,
+            links,
+            buffer,
+            ..
+        } = &mut self;
         // Now the terminal can end.
         running.session.release_terminal();
-        running.session.drain(buffer, &mut |stream, bytes| log.write(stream, bytes, links));
+        running
+            .session
+            .drain(buffer, &mut |stream, bytes| log.write(stream, bytes, links));
         if let Some(log) = self.log.writer.take() {
             // Lost lines were reported when they were lost.
             let _lost = log.finish().is_err();
@@ -283,7 +327,10 @@ impl Supervisor<'_> {
             finished_ns: now_ns(),
         };
         if let Err(error) = record.write(&self.request.run_dir) {
-            let text = format!("the exit record of container {} cannot be written: {error}", record.id);
+            let text = format!(
+                "the exit record of container {} cannot be written: {error}",
+                record.id
+            );
             tell(&mut self.links, &Event::Warning(text));
         }
         if oom_killed {
@@ -296,14 +343,19 @@ impl Supervisor<'_> {
         if let Some(cgroup) = self.running.cgroup.take()
             && let Err(error) = cgroup.remove()
         {
-            tell(&mut self.links, &Event::Warning(format!("a cgroup is left behind: {error}")));
+            tell(
+                &mut self.links,
+                &Event::Warning(format!("a cgroup is left behind: {error}")),
+            );
         }
         drop(self.running.root);
         drop(self.running.listener);
         // From here the daemon may take everything back.
         self.links.clear();
         let sessions = self.execs.into_iter().map(Exec::into_session);
-        let attachers = sessions.chain([self.running.session]).flat_map(Session::into_attachers);
+        let attachers = sessions
+            .chain([self.running.session])
+            .flat_map(Session::into_attachers);
         session::flush_all(attachers.collect());
     }
 
@@ -322,7 +374,9 @@ impl Supervisor<'_> {
     /// A container in the host's pid namespace leaves its children running:
     /// they end with it, as its cgroup does.
     fn kill_leftovers(&mut self) -> bool {
-        let Some(cgroup) = &self.running.cgroup else { return false };
+        let Some(cgroup) = &self.running.cgroup else {
+            return false;
+        };
         let oom_killed = cgroup.oom_kills().is_ok_and(|kills| kills > 0);
         if cgroup.is_populated().unwrap_or(true) {
             let _left = cgroup.kill().is_err();

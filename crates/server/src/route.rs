@@ -77,7 +77,9 @@ async fn dispatch(
     let path = query::decode_segment(request.uri().path()).ok_or(Error::Route)?;
     let (asked, path) = split_version(&path);
     // A name may come with its slash: `/containers//web/json`.
-    let path = path.trim_start_matches('/').replacen("containers//", "containers/", 1);
+    let path = path
+        .trim_start_matches('/')
+        .replacen("containers//", "containers/", 1);
     let segments: Vec<&str> = path.split('/').collect();
     // A route nobody knows is unknown in every version.
     let route = table::find(request.method(), &segments).ok_or(Error::Route)?;

@@ -43,8 +43,14 @@ mod tests {
         let sealed = seal_executable(&mut own).unwrap();
         let mut again = File::options()
             .write(true)
-            .open(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&sealed)))
+            .open(format!(
+                "/proc/self/fd/{}",
+                std::os::fd::AsRawFd::as_raw_fd(&sealed)
+            ))
             .unwrap();
-        assert_eq!(again.write(b"x").unwrap_err().raw_os_error(), Some(libc::EPERM));
+        assert_eq!(
+            again.write(b"x").unwrap_err().raw_os_error(),
+            Some(libc::EPERM)
+        );
     }
 }

@@ -42,7 +42,12 @@ pub(crate) fn set_attributes_at(
     recursive: bool,
     empty_path: bool,
 ) -> Result<(), Errno> {
-    let attributes = MountAttr { attr_set: set, attr_clr: clear, propagation, userns_fd: 0 };
+    let attributes = MountAttr {
+        attr_set: set,
+        attr_clr: clear,
+        propagation,
+        userns_fd: 0,
+    };
     let mut flags = 0;
     if recursive {
         flags |= AT_RECURSIVE;
@@ -67,7 +72,12 @@ pub fn set_idmap(
         userns_fd: user_namespace.as_raw_fd() as u64,
     };
     let recursive = if recursive { AT_RECURSIVE } else { 0 };
-    call(mount, c"", recursive | libc::AT_EMPTY_PATH as u32, &attributes)
+    call(
+        mount,
+        c"",
+        recursive | libc::AT_EMPTY_PATH as u32,
+        &attributes,
+    )
 }
 
 fn call(at: BorrowedFd<'_>, path: &CStr, flags: u32, attr: &MountAttr) -> Result<(), Errno> {
@@ -82,7 +92,11 @@ fn call(at: BorrowedFd<'_>, path: &CStr, flags: u32, attr: &MountAttr) -> Result
             std::mem::size_of::<MountAttr>(),
         )
     };
-    if result < 0 { Err(crate::last_errno()) } else { Ok(()) }
+    if result < 0 {
+        Err(crate::last_errno())
+    } else {
+        Ok(())
+    }
 }
 
 /// A detached copy of the mount tree at a path: what a bind mount attaches.

@@ -12,15 +12,29 @@ pub fn pidfd_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<(), Errno> {
     let none: *const libc::siginfo_t = std::ptr::null();
     // SAFETY: no siginfo is passed; the kernel fills it as for kill(2).
     let result = unsafe {
-        libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, none, 0)
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_raw_fd(),
+            signal,
+            none,
+            0,
+        )
     };
-    if result < 0 { Err(crate::last_errno()) } else { Ok(()) }
+    if result < 0 {
+        Err(crate::last_errno())
+    } else {
+        Ok(())
+    }
 }
 
 /// Sends a signal by process id; for processes whose pidfd nobody holds.
 pub fn kill(pid: i32, signal: i32) -> Result<(), Errno> {
     // SAFETY: kill touches no memory.
-    if unsafe { libc::kill(pid, signal) } < 0 { Err(crate::last_errno()) } else { Ok(()) }
+    if unsafe { libc::kill(pid, signal) } < 0 {
+        Err(crate::last_errno())
+    } else {
+        Ok(())
+    }
 }
 
 /// How a process ended, as waitpid(2) tells it.
@@ -114,5 +128,9 @@ pub fn own_executable() -> std::io::Result<std::fs::File> {
 /// For a single-threaded process only.
 pub fn unshare(kinds: i32) -> Result<(), Errno> {
     // SAFETY: CLONE_NEW* flags touch no memory of the caller.
-    if unsafe { libc::unshare(kinds) } < 0 { Err(crate::last_errno()) } else { Ok(()) }
+    if unsafe { libc::unshare(kinds) } < 0 {
+        Err(crate::last_errno())
+    } else {
+        Ok(())
+    }
 }

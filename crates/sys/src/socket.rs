@@ -37,11 +37,7 @@ pub fn send_with_fd(socket: BorrowedFd<'_>, bytes: &[u8], fd: BorrowedFd<'_>) ->
 
 /// Sends bytes with descriptors as ancillary data (`SCM_RIGHTS`, unix(7)).
 /// Returns how many bytes were taken. Never raises SIGPIPE.
-pub fn send(
-    socket: BorrowedFd<'_>,
-    bytes: &[u8],
-    fds: &[BorrowedFd<'_>],
-) -> Result<usize, Errno> {
+pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> Result<usize, Errno> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     if !fds.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(fds)) {
@@ -104,7 +100,11 @@ pub fn peer(socket: impl AsFd) -> Result<(i32, u32, u32), Errno> {
             (&raw mut cred).cast(),
             &raw mut length,
         );
-        if result < 0 { Err(crate::last_errno()) } else { Ok((cred.pid, cred.uid, cred.gid)) }
+        if result < 0 {
+            Err(crate::last_errno())
+        } else {
+            Ok((cred.pid, cred.uid, cred.gid))
+        }
     }
 }
 
@@ -113,13 +113,8 @@ pub fn peer(socket: impl AsFd) -> Result<(i32, u32, u32), Errno> {
 pub fn unread_by_peer(socket: impl AsFd) -> Result<usize, Errno> {
     let mut waiting: libc::c_int = 0;
     // SAFETY: SIOCOUTQ (the same number as TIOCOUTQ) writes one int.
-    let result = unsafe {
-        libc::ioctl(
-            socket.as_fd().as_raw_fd(),
-            libc::TIOCOUTQ,
-            &raw mut waiting,
-        )
-    };
+    let result =
+        unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), libc::TIOCOUTQ, &raw mut waiting) };
     if result < 0 {
         return Err(crate::last_errno());
     }
@@ -136,7 +131,10 @@ mod tests {
     fn a_wait_for_somebody_silent_ends() {
         let (ours, _theirs) = pair(SocketType::SEQPACKET).unwrap();
         set_patience(&ours, Duration::from_millis(20)).unwrap();
-        assert_eq!(receive(ours.as_fd(), &mut [0; 8]).unwrap_err(), Errno::AGAIN);
+        assert_eq!(
+            receive(ours.as_fd(), &mut [0; 8]).unwrap_err(),
+            Errno::AGAIN
+        );
     }
 
     #[test]

@@ -6,14 +6,27 @@ use serde_json::{Map, Value};
 
 /// Keys of the file and the flag each stands for; an empty one has no flag.
 const KEYS: &[(&str, &str)] = &[
-    ("hosts", "host"), ("labels", "label"), ("log-opts", "log-opt"), ("storage-opts", "storage-opt"),
-    ("default-ulimits", "default-ulimit"), ("registry-mirrors", "registry-mirror"),
-    ("insecure-registries", "insecure-registry"), ("dns-opts", "dns-opt"),
-    ("exec-opts", "exec-opt"), ("runtimes", "add-runtime"), ("features", "feature"),
-    ("authorization-plugins", "authorization-plugin"), ("default-network-opts", "default-network-opt"),
-    ("default-address-pools", "default-address-pool"), ("cdi-spec-dirs", "cdi-spec-dir"),
-    ("host-gateway-ips", "host-gateway-ip"), ("node-generic-resources", "node-generic-resource"),
-    ("proxies", ""), ("builder", ""), ("default-stop-timeout", ""), ("graph", "data-root"),
+    ("hosts", "host"),
+    ("labels", "label"),
+    ("log-opts", "log-opt"),
+    ("storage-opts", "storage-opt"),
+    ("default-ulimits", "default-ulimit"),
+    ("registry-mirrors", "registry-mirror"),
+    ("insecure-registries", "insecure-registry"),
+    ("dns-opts", "dns-opt"),
+    ("exec-opts", "exec-opt"),
+    ("runtimes", "add-runtime"),
+    ("features", "feature"),
+    ("authorization-plugins", "authorization-plugin"),
+    ("default-network-opts", "default-network-opt"),
+    ("default-address-pools", "default-address-pool"),
+    ("cdi-spec-dirs", "cdi-spec-dir"),
+    ("host-gateway-ips", "host-gateway-ip"),
+    ("node-generic-resources", "node-generic-resource"),
+    ("proxies", ""),
+    ("builder", ""),
+    ("default-stop-timeout", ""),
+    ("graph", "data-root"),
 ];
 
 /// Reads the file. A missing one is empty unless it was asked for by name.
@@ -22,23 +35,32 @@ pub(super) fn read(path: &Path, required: bool) -> Result<Map<String, Value>, St
         Ok(bytes) => bytes,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound && !required => return Ok(Map::new()),
         Err(e) => {
-            return Err(format!("unable to configure the daemon with file {}: {e}", path.display()));
+            return Err(format!(
+                "unable to configure the daemon with file {}: {e}",
+                path.display()
+            ));
         }
     };
-    let text = decode(&bytes)
-        .ok_or_else(|| format!("{} is neither UTF-8 nor UTF-16", path.display()))?;
+    let text =
+        decode(&bytes).ok_or_else(|| format!("{} is neither UTF-8 nor UTF-16", path.display()))?;
     if text.trim().is_empty() {
         return Ok(Map::new());
     }
-    serde_json::from_str(&text)
-        .map_err(|e| format!("unable to configure the daemon with file {}: {e}", path.display()))
+    serde_json::from_str(&text).map_err(|e| {
+        format!(
+            "unable to configure the daemon with file {}: {e}",
+            path.display()
+        )
+    })
 }
 
 /// UTF-8 with or without its mark, or UTF-16 with its mark.
 fn decode(bytes: &[u8]) -> Option<String> {
     let wide = |from: fn([u8; 2]) -> u16, rest: &[u8]| {
         let units = rest.chunks_exact(2).map(|pair| from([pair[0], pair[1]]));
-        char::decode_utf16(units).collect::<Result<String, _>>().ok()
+        char::decode_utf16(units)
+            .collect::<Result<String, _>>()
+            .ok()
     };
     match bytes {
         [0xef, 0xbb, 0xbf, rest @ ..] => String::from_utf8(rest.to_vec()).ok(),
@@ -56,7 +78,9 @@ pub(super) fn flag_of<'a>(key: &'a str, flags: &[&'a str]) -> Result<Option<&'a 
     if flags.contains(&key) {
         return Ok(Some(key));
     }
-    Err(format!("the following directives don't match any configuration option: {key}"))
+    Err(format!(
+        "the following directives don't match any configuration option: {key}"
+    ))
 }
 
 /// A value of the file in the words a flag would have had.
@@ -115,6 +139,10 @@ mod tests {
     fn an_unknown_key_is_named() {
         assert_eq!(flag_of("hosts", &["host"]), Ok(Some("host")));
         assert_eq!(flag_of("debug", &["debug"]), Ok(Some("debug")));
-        assert!(flag_of("nope", &["debug"]).unwrap_err().ends_with("option: nope"));
+        assert!(
+            flag_of("nope", &["debug"])
+                .unwrap_err()
+                .ends_with("option: nope")
+        );
     }
 }

@@ -15,28 +15,58 @@ pub(super) enum Asked {
 
 /// Flags that do something.
 pub(super) const EFFECTIVE: &[Flag] = &[
-    Flag::bool("auto-start", "Leave when idle and say \"ready\" on standard output").hidden(),
+    Flag::bool(
+        "auto-start",
+        "Leave when idle and say \"ready\" on standard output",
+    )
+    .hidden(),
     Flag::string("cgroup-parent", "Set parent cgroup for all containers"),
     Flag::string("config-file", "Daemon configuration file").default("/etc/conex/daemon.json"),
     Flag::string("data-root", "Root directory of persistent state").default("/var/lib/conex"),
     Flag::bool("debug", "Enable debug mode").short('D'),
-    Flag::string("default-cgroupns-mode", "Default mode for containers cgroup namespace (\"host\" | \"private\")"),
+    Flag::string(
+        "default-cgroupns-mode",
+        "Default mode for containers cgroup namespace (\"host\" | \"private\")",
+    ),
     Flag::string("default-runtime", "Default OCI runtime for containers").default("conex"),
-    Flag::new(flag::Kind::Bytes, "default-shm-size", "Default shm size for containers").default("64MiB"),
+    Flag::new(
+        flag::Kind::Bytes,
+        "default-shm-size",
+        "Default shm size for containers",
+    )
+    .default("64MiB"),
     Flag::list("default-ulimit", "Default ulimits for containers"),
     Flag::string("exec-root", "Root directory for execution state files").default("/run/conex"),
     Flag::bool("experimental", "Enable experimental features"),
     Flag::string("group", "Group for the unix socket").short('G'),
     Flag::list("host", "Daemon socket(s) to connect to").short('H'),
     Flag::list("label", "Set key=value labels to the daemon"),
-    Flag::bool("live-restore", "Keep containers running while the daemon is down (false: stop them with it)").default("true"),
+    Flag::bool(
+        "live-restore",
+        "Keep containers running while the daemon is down (false: stop them with it)",
+    )
+    .default("true"),
     Flag::string("log-driver", "Default driver for container logs").default("json-file"),
     Flag::string("log-format", "Set the logging format (\"text\"|\"json\")").default("text"),
-    Flag::string("log-level", "Set the logging level (\"debug\"|\"info\"|\"warn\"|\"error\"|\"fatal\")").short('l').default("info"),
+    Flag::string(
+        "log-level",
+        "Set the logging level (\"debug\"|\"info\"|\"warn\"|\"error\"|\"fatal\")",
+    )
+    .short('l')
+    .default("info"),
     Flag::list("log-opt", "Default log driver options for containers"),
-    Flag::bool("no-new-privileges", "Set no-new-privileges by default for new containers"),
-    Flag::string("pidfile", "Path to use for daemon PID file").short('p').default("/run/conex.pid"),
-    Flag::string("seccomp-profile", "Path to seccomp profile. Set to \"unconfined\" to disable the default seccomp profile").default("builtin"),
+    Flag::bool(
+        "no-new-privileges",
+        "Set no-new-privileges by default for new containers",
+    ),
+    Flag::string("pidfile", "Path to use for daemon PID file")
+        .short('p')
+        .default("/run/conex.pid"),
+    Flag::string(
+        "seccomp-profile",
+        "Path to seccomp profile. Set to \"unconfined\" to disable the default seccomp profile",
+    )
+    .default("builtin"),
     Flag::int("shutdown-timeout", "Set the default shutdown timeout").default("15"),
     Flag::string("storage-driver", "Storage driver to use").short('s'),
     Flag::bool("validate", "Validate daemon configuration and exit"),
@@ -46,60 +76,135 @@ pub(super) const EFFECTIVE: &[Flag] = &[
 /// Flags that are understood and change nothing, each with the reason why that
 /// does no harm, or what is missing. Refused instead: see [`REFUSED`].
 pub(super) const WITHOUT_EFFECT: &[Flag] = &[
-    Flag::list("add-runtime", "Register an additional OCI compatible runtime"),
-    Flag::bool("allow-direct-routing", "Allow remote access to published ports on container IP addresses"),
+    Flag::list(
+        "add-runtime",
+        "Register an additional OCI compatible runtime",
+    ),
+    Flag::bool(
+        "allow-direct-routing",
+        "Allow remote access to published ports on container IP addresses",
+    ),
     Flag::string("bip", "IPv4 address for the default bridge"),
     Flag::string("bip6", "IPv6 address for the default bridge"),
     Flag::string("bridge", "Attach containers to a network bridge").short('b'),
-    Flag::string("bridge-accept-fwmark", "In bridge networks, accept packets with this firewall mark/mask"),
+    Flag::string(
+        "bridge-accept-fwmark",
+        "In bridge networks, accept packets with this firewall mark/mask",
+    ),
     Flag::list("cdi-spec-dir", "CDI specification directories to use"),
     Flag::string("containerd", "containerd grpc address"),
     Flag::string("containerd-namespace", "Containerd namespace to use"),
-    Flag::string("containerd-plugins-namespace", "Containerd namespace to use for plugins"),
-    Flag::int("cpu-rt-period", "Limit the CPU real-time period in microseconds"),
-    Flag::int("cpu-rt-runtime", "Limit the CPU real-time runtime in microseconds"),
+    Flag::string(
+        "containerd-plugins-namespace",
+        "Containerd namespace to use for plugins",
+    ),
+    Flag::int(
+        "cpu-rt-period",
+        "Limit the CPU real-time period in microseconds",
+    ),
+    Flag::int(
+        "cpu-rt-runtime",
+        "Limit the CPU real-time runtime in microseconds",
+    ),
     Flag::bool("cri-containerd", "start containerd with cri"),
-    Flag::list("default-address-pool", "Default address pools for node specific local networks"),
-    Flag::string("default-gateway", "Default gateway IPv4 address for the default bridge network"),
-    Flag::string("default-gateway-v6", "Default gateway IPv6 address for the default bridge network"),
-    Flag::string("default-ipc-mode", "Default mode for containers ipc (\"shareable\" | \"private\")"),
+    Flag::list(
+        "default-address-pool",
+        "Default address pools for node specific local networks",
+    ),
+    Flag::string(
+        "default-gateway",
+        "Default gateway IPv4 address for the default bridge network",
+    ),
+    Flag::string(
+        "default-gateway-v6",
+        "Default gateway IPv6 address for the default bridge network",
+    ),
+    Flag::string(
+        "default-ipc-mode",
+        "Default mode for containers ipc (\"shareable\" | \"private\")",
+    ),
     Flag::list("default-network-opt", "Default network options"),
     Flag::list("dns", "DNS server to use"),
     Flag::list("dns-opt", "DNS options to use"),
     Flag::list("dns-search", "DNS search domains to use"),
     Flag::list("exec-opt", "Runtime execution options"),
     Flag::list("feature", "Enable feature in the daemon"),
-    Flag::string("firewall-backend", "Firewall backend to use, iptables or nftables"),
+    Flag::string(
+        "firewall-backend",
+        "Firewall backend to use, iptables or nftables",
+    ),
     Flag::string("fixed-cidr", "IPv4 subnet for the default bridge network"),
-    Flag::string("fixed-cidr-v6", "IPv6 subnet for the default bridge network"),
-    Flag::list("host-gateway-ip", "IP addresses that the special 'host-gateway' string resolves to"),
+    Flag::string(
+        "fixed-cidr-v6",
+        "IPv6 subnet for the default bridge network",
+    ),
+    Flag::list(
+        "host-gateway-ip",
+        "IP addresses that the special 'host-gateway' string resolves to",
+    ),
     Flag::string("http-proxy", "HTTP proxy URL to use for outgoing traffic"),
     Flag::string("https-proxy", "HTTPS proxy URL to use for outgoing traffic"),
-    Flag::bool("icc", "Enable inter-container communication for the default bridge network"),
-    Flag::bool("init", "Run an init in the container to forward signals and reap processes"),
+    Flag::bool(
+        "icc",
+        "Enable inter-container communication for the default bridge network",
+    ),
+    Flag::bool(
+        "init",
+        "Run an init in the container to forward signals and reap processes",
+    ),
     Flag::string("init-path", "Path to the docker-init binary"),
-    Flag::list("insecure-registry", "Use insecure communication with this registry"),
-    Flag::string("ip", "Host IP for port publishing from the default bridge network"),
+    Flag::list(
+        "insecure-registry",
+        "Use insecure communication with this registry",
+    ),
+    Flag::string(
+        "ip",
+        "Host IP for port publishing from the default bridge network",
+    ),
     Flag::bool("ip-forward", "Enable IP forwarding in system configuration"),
-    Flag::bool("ip-forward-no-drop", "Do not set the filter-FORWARD policy to DROP"),
-    Flag::bool("ip-masq", "Enable IP masquerading for the default bridge network"),
+    Flag::bool(
+        "ip-forward-no-drop",
+        "Do not set the filter-FORWARD policy to DROP",
+    ),
+    Flag::bool(
+        "ip-masq",
+        "Enable IP masquerading for the default bridge network",
+    ),
     Flag::bool("ip6tables", "Enable addition of ip6tables rules"),
     Flag::bool("iptables", "Enable addition of iptables rules"),
-    Flag::bool("ipv6", "Enable IPv6 networking for the default bridge network"),
-    Flag::int("max-concurrent-downloads", "Set the max concurrent downloads"),
+    Flag::bool(
+        "ipv6",
+        "Enable IPv6 networking for the default bridge network",
+    ),
+    Flag::int(
+        "max-concurrent-downloads",
+        "Set the max concurrent downloads",
+    ),
     Flag::int("max-concurrent-uploads", "Set the max concurrent uploads"),
-    Flag::int("max-download-attempts", "Set the max download attempts for each pull"),
-    Flag::string("metrics-addr", "Set default address and port to serve the metrics api on"),
+    Flag::int(
+        "max-download-attempts",
+        "Set the max download attempts for each pull",
+    ),
+    Flag::string(
+        "metrics-addr",
+        "Set default address and port to serve the metrics api on",
+    ),
     Flag::int("mtu", "Set the MTU for the default bridge network"),
     Flag::int("network-control-plane-mtu", "Network Control plane MTU"),
-    Flag::string("no-proxy", "Comma-separated list of hosts or IP addresses for which the proxy is skipped"),
+    Flag::string(
+        "no-proxy",
+        "Comma-separated list of hosts or IP addresses for which the proxy is skipped",
+    ),
     Flag::list("node-generic-resource", "Advertise user-defined resource"),
     Flag::int("oom-score-adjust", "Set the oom_score_adj for the daemon"),
     Flag::bool("raw-logs", "Full timestamps without ANSI coloring"),
     Flag::list("registry-mirror", "Preferred registry mirror"),
     Flag::bool("selinux-enabled", "Enable selinux support"),
     Flag::list("storage-opt", "Storage driver options"),
-    Flag::string("swarm-default-advertise-addr", "Set default address or interface for swarm advertised address"),
+    Flag::string(
+        "swarm-default-advertise-addr",
+        "Set default address or interface for swarm advertised address",
+    ),
     Flag::bool("userland-proxy", "Use userland proxy for loopback traffic"),
     Flag::string("userland-proxy-path", "Path to the userland proxy binary"),
 ];
@@ -129,7 +234,9 @@ pub(super) fn parse(words: &[String]) -> Result<Asked, String> {
         return Ok(Asked::Version);
     }
     if let Some(word) = matches.args().first() {
-        return Err(format!("\"conex daemon\" accepts no arguments, but got {word:?}"));
+        return Err(format!(
+            "\"conex daemon\" accepts no arguments, but got {word:?}"
+        ));
     }
     Ok(Asked::Run(matches))
 }
@@ -138,10 +245,16 @@ fn help() -> String {
     let mut text = String::from(
         "Usage:  conex daemon [OPTIONS]\n\nA self-sufficient engine for containers.\n\nOptions:\n",
     );
-    let mut flags: Vec<&Flag> = ALL.iter().flat_map(|t| t.iter()).filter(|f| !f.hidden).collect();
+    let mut flags: Vec<&Flag> = ALL
+        .iter()
+        .flat_map(|t| t.iter())
+        .filter(|f| !f.hidden)
+        .collect();
     flags.sort_by_key(|f| f.long);
     for flag in flags {
-        let short = flag.short.map_or_else(|| "    ".to_owned(), |c| format!("-{c}, "));
+        let short = flag
+            .short
+            .map_or_else(|| "    ".to_owned(), |c| format!("-{c}, "));
         let spelling = format!("{short}--{} {}", flag.long, flag.kind.type_name());
         let default = match flag.default {
             "" => String::new(),
@@ -149,7 +262,11 @@ fn help() -> String {
         };
         let idle = WITHOUT_EFFECT.iter().any(|f| f.long == flag.long);
         let note = if idle { " (no effect)" } else { "" };
-        text.push_str(&format!("  {:<42} {}{default}{note}\n", spelling.trim_end(), flag.help));
+        text.push_str(&format!(
+            "  {:<42} {}{default}{note}\n",
+            spelling.trim_end(),
+            flag.help
+        ));
     }
     text
 }

@@ -50,7 +50,10 @@ impl Values<'_> {
     }
 
     fn yes(&self, flag: &str) -> bool {
-        matches!(self.text(flag).as_str(), "true" | "1" | "t" | "T" | "TRUE" | "True")
+        matches!(
+            self.text(flag).as_str(),
+            "true" | "1" | "t" | "T" | "TRUE" | "True"
+        )
     }
 
     fn given(&self, flag: &str) -> bool {
@@ -85,12 +88,21 @@ pub(super) fn resolve(matches: &Matches) -> Result<Settings, String> {
         engine.log_options.insert(key, value);
     }
     engine.shm_size_bytes = size(&values.text("default-shm-size"))?;
-    engine.ulimits =
-        values.all("default-ulimit").iter().map(|u| ulimit(u)).collect::<Result<_, _>>()?;
+    engine.ulimits = values
+        .all("default-ulimit")
+        .iter()
+        .map(|u| ulimit(u))
+        .collect::<Result<_, _>>()?;
     engine.cgroup_parent = Some(values.text("cgroup-parent")).filter(|s| !s.is_empty());
     engine.cgroupns_mode = Some(values.text("default-cgroupns-mode")).filter(|s| !s.is_empty());
-    if let Some(mode) = engine.cgroupns_mode.as_deref().filter(|m| !["host", "private"].contains(m)) {
-        return Err(format!("default cgroup namespace mode ({mode}) is invalid; use \"host\" or \"private\""));
+    if let Some(mode) = engine
+        .cgroupns_mode
+        .as_deref()
+        .filter(|m| !["host", "private"].contains(m))
+    {
+        return Err(format!(
+            "default cgroup namespace mode ({mode}) is invalid; use \"host\" or \"private\""
+        ));
     }
     engine.no_new_privileges = values.yes("no-new-privileges");
     engine.seccomp_profile = match values.text("seccomp-profile").as_str() {
@@ -105,12 +117,17 @@ pub(super) fn resolve(matches: &Matches) -> Result<Settings, String> {
     }
     let runtime = values.text("default-runtime");
     if !["conex", "runc", "io.containerd.runc.v2"].contains(&runtime.as_str()) {
-        return Err(format!("specified default runtime '{runtime}' does not exist"));
+        return Err(format!(
+            "specified default runtime '{runtime}' does not exist"
+        ));
     }
 
     let server = server(&values, &mut warnings)?;
     let seconds: i64 = values.text("shutdown-timeout").parse().map_err(|_| {
-        format!("invalid shutdown-timeout: {}", values.text("shutdown-timeout"))
+        format!(
+            "invalid shutdown-timeout: {}",
+            values.text("shutdown-timeout")
+        )
     })?;
     let default_roots = matches.str("data-root") == "/var/lib/conex";
     let pidfile = match values.given("pidfile") || default_roots {
@@ -118,7 +135,11 @@ pub(super) fn resolve(matches: &Matches) -> Result<Settings, String> {
         // Several engines on one machine do not share a pid file.
         false => Path::new(&values.text("exec-root")).join("conex.pid"),
     };
-    let level = if engine.debug { "debug".into() } else { values.text("log-level") };
+    let level = if engine.debug {
+        "debug".into()
+    } else {
+        values.text("log-level")
+    };
     if !["debug", "info", "warn", "error", "fatal"].contains(&level.as_str()) {
         return Err(format!("invalid logging level: {level}"));
     }
@@ -126,7 +147,9 @@ pub(super) fn resolve(matches: &Matches) -> Result<Settings, String> {
     if !["text", "json"].contains(&format.as_str()) {
         return Err(format!("invalid log format: {format}"));
     }
-    engine.warnings.extend(warnings.iter().map(|w| format!("WARNING: {w}")));
+    engine
+        .warnings
+        .extend(warnings.iter().map(|w| format!("WARNING: {w}")));
     Ok(Settings {
         engine,
         server,
@@ -154,12 +177,18 @@ fn read(matches: &Matches) -> Result<Values<'_>, String> {
         .iter()
         .flat_map(|table| table.iter().map(|f| f.long))
         .collect();
-    let mut values = Values { matches, file: BTreeMap::new(), stop_timeout: None };
+    let mut values = Values {
+        matches,
+        file: BTreeMap::new(),
+        stop_timeout: None,
+    };
     for (key, value) in &map {
         if key == "default-stop-timeout" {
             values.stop_timeout = value.as_i64();
         }
-        let Some(flag) = file::flag_of(key, &names)? else { continue };
+        let Some(flag) = file::flag_of(key, &names)? else {
+            continue;
+        };
         let words = file::words(value);
         if matches.is_set(flag) {
             return Err(format!(
@@ -184,8 +213,9 @@ fn server(values: &Values<'_>, warnings: &mut Vec<String>) -> Result<ServerConfi
     }
     let mut listeners = Vec::new();
     for host in &hosts {
-        let mut listener: Listener =
-            host.parse().map_err(|e: conex_server::ParseListenerError| e.to_string())?;
+        let mut listener: Listener = host
+            .parse()
+            .map_err(|e: conex_server::ParseListenerError| e.to_string())?;
         if let Listener::Unix { group: of, .. } = &mut listener {
             of.clone_from(&group);
         }
@@ -203,7 +233,10 @@ fn server(values: &Values<'_>, warnings: &mut Vec<String>) -> Result<ServerConfi
             .map_err(|_| format!("invalid DOCKER_MIN_API_VERSION: {text}"))?,
         _ => MIN,
     };
-    Ok(ServerConfig { listeners, min_api_version })
+    Ok(ServerConfig {
+        listeners,
+        min_api_version,
+    })
 }
 
 fn pair(text: &str, what: &str) -> Result<(String, String), String> {
@@ -232,9 +265,14 @@ fn ulimit(text: &str) -> Result<Ulimit, String> {
     let (name, limits) = pair(text, "ulimit argument")?;
     let (soft, hard) = limits.split_once(':').unwrap_or((&limits, &limits));
     let number = |text: &str| {
-        text.parse::<i64>().map_err(|_| format!("invalid ulimit argument: {name}={limits}"))
+        text.parse::<i64>()
+            .map_err(|_| format!("invalid ulimit argument: {name}={limits}"))
     };
-    Ok(Ulimit { name: name.clone(), soft: number(soft)?, hard: number(hard)? })
+    Ok(Ulimit {
+        name: name.clone(),
+        soft: number(soft)?,
+        hard: number(hard)?,
+    })
 }
 
 /// A pid file that goes with its daemon.
@@ -249,10 +287,16 @@ impl Drop for PidFile {
 impl Settings {
     /// Logs go to standard error; `RUST_LOG` refines what is shown.
     pub(super) fn start_logging(&self) {
-        let level = if self.log_level == "fatal" { "error" } else { &self.log_level };
+        let level = if self.log_level == "fatal" {
+            "error"
+        } else {
+            &self.log_level
+        };
         let filter = tracing_subscriber::EnvFilter::try_from_default_env()
             .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
-        let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        let logs = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr);
         if self.log_json {
             logs.json().init();
         } else {
@@ -285,7 +329,10 @@ impl Settings {
     pub(super) fn announce_ready(&self) {
         if self.auto_start {
             let mut out = std::io::stdout();
-            let _nobody = out.write_all(b"ready\n").and_then(|()| out.flush()).is_err();
+            let _nobody = out
+                .write_all(b"ready\n")
+                .and_then(|()| out.flush())
+                .is_err();
         }
         if let Some(path) = std::env::var_os("NOTIFY_SOCKET") {
             let told = std::os::unix::net::UnixDatagram::unbound()
@@ -310,7 +357,10 @@ impl Settings {
 fn is_daemon(pid: i32) -> bool {
     let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let words: Vec<&[u8]> = line.split(|b| *b == 0).collect();
-    words.iter().take(2).any(|w| *w == b"daemon" || w.ends_with(b"dockerd") || w.ends_with(b"conexd"))
+    words
+        .iter()
+        .take(2)
+        .any(|w| *w == b"daemon" || w.ends_with(b"dockerd") || w.ends_with(b"conexd"))
 }
 
 #[cfg(test)]
@@ -337,7 +387,10 @@ mod tests {
     #[test]
     fn a_flag_that_would_weaken_security_is_refused() {
         let error = resolved(&["--tlsverify"]).unwrap_err();
-        assert!(error.starts_with("--tlsverify is not supported yet"), "{error}");
+        assert!(
+            error.starts_with("--tlsverify is not supported yet"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -352,7 +405,11 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("conex-daemon-json-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
         let path = dir.join("daemon.json");
-        std::fs::write(&path, r#"{"log-level": "warn", "default-ulimits": {"core": {"Soft": 1, "Hard": 2}}}"#).unwrap();
+        std::fs::write(
+            &path,
+            r#"{"log-level": "warn", "default-ulimits": {"core": {"Soft": 1, "Hard": 2}}}"#,
+        )
+        .unwrap();
         let with = |more: &[&str]| {
             let mut words = vec!["--config-file".to_owned(), path.display().to_string()];
             words.extend(more.iter().map(|w| (*w).to_owned()));
@@ -365,9 +422,16 @@ mod tests {
         assert_eq!(settings.log_level, "warn");
         assert_eq!(settings.engine.ulimits[0].hard, 2);
         let error = with(&["--log-level", "info"]).unwrap_err();
-        assert!(error.contains("specified both as a flag and in the configuration file"), "{error}");
+        assert!(
+            error.contains("specified both as a flag and in the configuration file"),
+            "{error}"
+        );
         std::fs::write(&path, r#"{"nope": 1}"#).unwrap();
-        assert!(with(&[]).unwrap_err().contains("don't match any configuration option: nope"));
+        assert!(
+            with(&[])
+                .unwrap_err()
+                .contains("don't match any configuration option: nope")
+        );
         std::fs::remove_dir_all(&dir).unwrap();
     }
 }

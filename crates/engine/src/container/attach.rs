@@ -44,7 +44,11 @@ impl Engine {
             let (ours, theirs) = socket::pair(SocketType::STREAM)
                 .map_err(|e| Error::system("make an attach socket", &e))?;
             let (reply, answer) = oneshot::channel();
-            container.command(Command::Attach { streams, socket: theirs, reply })?;
+            container.command(Command::Attach {
+                streams,
+                socket: theirs,
+                reply,
+            })?;
             super::stop::wait(answer, name).await?;
             Some(into_stream(ours).map_err(|e| Error::system("attach", &e))?)
         } else {

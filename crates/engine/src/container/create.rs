@@ -29,15 +29,25 @@ impl Engine {
         let engine = Arc::clone(&self.inner);
         let name = name.filter(|n| !n.is_empty());
         let id = crate::id::generate();
-        let CreateRequest { mut config, mut host_config, networking_config } = body;
+        let CreateRequest {
+            mut config,
+            mut host_config,
+            networking_config,
+        } = body;
         if config.image.is_empty() {
             return Err(Error::invalid("no image was specified"));
         }
-        let image = engine.image_for_container(&config.image, platform.as_deref()).await?;
+        let image = engine
+            .image_for_container(&config.image, platform.as_deref())
+            .await?;
         merge::merge(&mut config, image.config.config.as_ref())?;
         let warnings = validate::normalise(&engine.config, &mut config, &mut host_config, &id)?;
         let (path, args) = merge::command(&config)?;
-        let wanted = name.as_deref().map(name::check).transpose()?.unwrap_or_default();
+        let wanted = name
+            .as_deref()
+            .map(name::check)
+            .transpose()?
+            .unwrap_or_default();
 
         let reserved = Reserved::take(&engine, wanted.to_owned(), &id)?;
         let donors = {
@@ -77,7 +87,13 @@ impl Engine {
         .await
         .map_err(|e| Error::system("create container", &e))??;
         let id = record.id.clone();
-        let container = task::spawn(&engine, record, reserved.name.clone(), State::default(), None);
+        let container = task::spawn(
+            &engine,
+            record,
+            reserved.name.clone(),
+            State::default(),
+            None,
+        );
         engine.table_mut().insert(Arc::clone(&container));
         reserved.keep();
         container.publish(&engine.events, "create", &[]);
@@ -96,7 +112,13 @@ impl Reserved {
     /// Takes the name asked for, or makes one up (COMPAT D3.4).
     fn take(engine: &Arc<Inner>, wanted: String, id: &str) -> Result<Reserved, Error> {
         let mut table = engine.table_mut();
-        let reserved = |name| Ok(Reserved { engine: Arc::clone(engine), name, kept: false });
+        let reserved = |name| {
+            Ok(Reserved {
+                engine: Arc::clone(engine),
+                name,
+                kept: false,
+            })
+        };
         if !wanted.is_empty() {
             return match table.reserve(&wanted, id) {
                 Ok(()) => reserved(wanted),
@@ -171,9 +193,16 @@ impl Inner {
     ) -> Result<(), Error> {
         let failed = |e: std::io::Error| Error::system("make the container's directory", &e);
         let draft = self.root.draft(&record.id);
-        std::fs::DirBuilder::new().mode(0o710).create(&draft).map_err(failed)?;
-        persist::write_atomic(&draft.join("config.json"), json.as_bytes(), Durability::Unsynced)
-            .map_err(|e| Error::system("save config", &e))?;
+        std::fs::DirBuilder::new()
+            .mode(0o710)
+            .create(&draft)
+            .map_err(failed)?;
+        persist::write_atomic(
+            &draft.join("config.json"),
+            json.as_bytes(),
+            Durability::Unsynced,
+        )
+        .map_err(|e| Error::system("save config", &e))?;
         mount::make_volumes(&self.root.volumes(), &record.id, new_volumes)?;
         let below = self.init_layer(image)?;
         self.driver

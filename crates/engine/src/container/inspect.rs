@@ -23,10 +23,17 @@ impl Engine {
         let log = record.log_path.as_ref().filter(|_| was_started);
         let file = |name: &str| {
             let path = container.dir.join(name);
-            if was_started { path.display().to_string() } else { String::new() }
+            if was_started {
+                path.display().to_string()
+            } else {
+                String::new()
+            }
         };
         let (size_rw, size_root_fs) = match size {
-            true => self.inner.sizes(record).map(|(rw, root)| (Some(rw), Some(root)))?,
+            true => self
+                .inner
+                .sizes(record)
+                .map(|(rw, root)| (Some(rw), Some(root)))?,
             false => (None, None),
         };
         Ok(Inspect {
@@ -49,7 +56,8 @@ impl Engine {
             size_rw,
             size_root_fs,
             mounts: record.mounts.clone(),
-            exec_ids: Some(self.inner.execs.of_container(container.id())).filter(|ids| !ids.is_empty()),
+            exec_ids: Some(self.inner.execs.of_container(container.id()))
+                .filter(|ids| !ids.is_empty()),
             config: record.config.clone(),
             network_settings: network_settings(&container, &state),
             ..Inspect::default()
@@ -75,8 +83,10 @@ fn api_state(state: &State) -> ApiState {
 }
 
 fn network_settings(container: &Container, state: &State) -> NetworkSettings {
-    let mut settings =
-        NetworkSettings { networks: networks(container, state), ..NetworkSettings::default() };
+    let mut settings = NetworkSettings {
+        networks: networks(container, state),
+        ..NetworkSettings::default()
+    };
     if state.is_running() {
         settings.sandbox_id = container.record.id.clone();
         settings.sandbox_key = format!("/proc/{}/ns/net", state.pid);
@@ -98,7 +108,13 @@ pub(super) fn networks(
     if mode.starts_with("container:") {
         return BTreeMap::new();
     }
-    let given = container.record.networking.endpoints_config.get(mode).cloned().flatten();
+    let given = container
+        .record
+        .networking
+        .endpoints_config
+        .get(mode)
+        .cloned()
+        .flatten();
     [(mode.clone(), given.unwrap_or_default())].into()
 }
 
@@ -119,7 +135,10 @@ impl Inner {
             data.insert("MergedDir".into(), shown(&merged));
             data.insert("ID".into(), record.id.clone());
         }
-        DriverData { name: record.driver.clone(), data: Some(data) }
+        DriverData {
+            name: record.driver.clone(),
+            data: Some(data),
+        }
     }
 
     /// Bytes of a container's own layer, and of its whole root.

@@ -12,7 +12,9 @@ impl Engine {
     pub async fn container_kill(&self, name: &str, signal: Option<String>) -> Result<(), Error> {
         let container = self.inner.find(name)?;
         let told = |e: Error| Error::new(e.kind(), format!("cannot kill container: {name}: {e}"));
-        let word = signal.filter(|s| !s.is_empty()).unwrap_or_else(|| "KILL".into());
+        let word = signal
+            .filter(|s| !s.is_empty())
+            .unwrap_or_else(|| "KILL".into());
         let signal = signal_of(&word).map_err(told)?;
         let (reply, answer) = oneshot::channel();
         container.command(Command::Kill { signal, reply })?;
@@ -20,15 +22,14 @@ impl Engine {
     }
 
     /// Changes the size of a container's terminal.
-    pub async fn container_resize(
-        &self,
-        name: &str,
-        rows: u16,
-        columns: u16,
-    ) -> Result<(), Error> {
+    pub async fn container_resize(&self, name: &str, rows: u16, columns: u16) -> Result<(), Error> {
         let container = self.inner.find(name)?;
         let (reply, answer) = oneshot::channel();
-        container.command(Command::Resize { rows, columns, reply })?;
+        container.command(Command::Resize {
+            rows,
+            columns,
+            reply,
+        })?;
         wait(answer, name).await
     }
 }

@@ -12,11 +12,32 @@ use crate::{Engine, Error};
 
 /// moby daemon/list.go.
 const FILTERS: [&str; 16] = [
-    "ancestor", "before", "exited", "expose", "health", "id", "is-task", "isolation", "label",
-    "name", "network", "publish", "since", "status", "volume", "annotation",
+    "ancestor",
+    "before",
+    "exited",
+    "expose",
+    "health",
+    "id",
+    "is-task",
+    "isolation",
+    "label",
+    "name",
+    "network",
+    "publish",
+    "since",
+    "status",
+    "volume",
+    "annotation",
 ];
-const STATES: [&str; 7] =
-    ["created", "running", "paused", "restarting", "removing", "exited", "dead"];
+const STATES: [&str; 7] = [
+    "created",
+    "running",
+    "paused",
+    "restarting",
+    "removing",
+    "exited",
+    "dead",
+];
 
 impl Engine {
     /// Containers, newest first: those that run, or all, or those a status
@@ -26,7 +47,9 @@ impl Engine {
         filters.validate(&FILTERS)?;
         let test = Test::new(self, filters)?;
         let limit = options.limit.filter(|n| *n > 0).map(|n| n as usize);
-        let all = options.all || limit.is_some() || filters.contains("status")
+        let all = options.all
+            || limit.is_some()
+            || filters.contains("status")
             || filters.contains("exited");
         let mut found: Vec<Arc<Container>> = {
             let table = self.inner.table();
@@ -66,7 +89,10 @@ impl Engine {
     ) -> Result<Summary, Error> {
         let record = &container.record;
         let (size_rw, size_root_fs) = match size {
-            true => self.inner.sizes(record).map(|(rw, root)| (Some(rw), Some(root)))?,
+            true => self
+                .inner
+                .sizes(record)
+                .map(|(rw, root)| (Some(rw), Some(root)))?,
             false => (None, None),
         };
         let networks = super::inspect::networks(container, state);
@@ -124,7 +150,13 @@ fn ports(container: &Container) -> Vec<Port> {
     if host || !running {
         return Vec::new();
     }
-    container.record.config.exposed_ports.keys().filter_map(parse).collect()
+    container
+        .record
+        .config
+        .exposed_ports
+        .keys()
+        .filter_map(parse)
+        .collect()
 }
 
 /// A set of filters, compiled.
@@ -160,9 +192,15 @@ impl<'a> Test<'a> {
         }
         let regexes = |key: &str| -> Result<Vec<Regex>, Error> {
             let compile = |word: &str| {
-                regex::RegexBuilder::new(word).size_limit(1 << 20).build().map_err(|_| {
-                    Error::from(InvalidFilter::Value { key: key.into(), value: word.into() })
-                })
+                regex::RegexBuilder::new(word)
+                    .size_limit(1 << 20)
+                    .build()
+                    .map_err(|_| {
+                        Error::from(InvalidFilter::Value {
+                            key: key.into(),
+                            value: word.into(),
+                        })
+                    })
             };
             filters.get(key).map(compile).collect()
         };
@@ -171,15 +209,25 @@ impl<'a> Test<'a> {
             for word in filters.get(key) {
                 times.push(engine.inner.find(word)?.record.created_ns);
             }
-            Ok(if key == "before" { times.into_iter().max() } else { times.into_iter().min() })
+            Ok(if key == "before" {
+                times.into_iter().max()
+            } else {
+                times.into_iter().min()
+            })
         };
         let ancestors = filters.contains("ancestor").then(|| {
-            filters.get("ancestor").filter_map(|w| engine.inner.images.id_of(w)).collect()
+            filters
+                .get("ancestor")
+                .filter_map(|w| engine.inner.images.id_of(w))
+                .collect()
         });
         let mut exited = Vec::new();
         for code in filters.get("exited") {
             exited.push(code.parse().map_err(|_| {
-                Error::from(InvalidFilter::Value { key: "exited".into(), value: code.into() })
+                Error::from(InvalidFilter::Value {
+                    key: "exited".into(),
+                    value: code.into(),
+                })
             })?);
         }
         Ok(Test {
@@ -201,12 +249,19 @@ impl<'a> Test<'a> {
         let name = container.name();
         let slashed = format!("/{name}");
         let matches_name = self.names.is_empty()
-            || self.names.iter().any(|r| r.is_match(&name) || r.is_match(&slashed));
+            || self
+                .names
+                .iter()
+                .any(|r| r.is_match(&name) || r.is_match(&slashed));
         let matches_id = self.ids.is_empty() || self.ids.iter().any(|r| r.is_match(&record.id));
         let none = std::collections::BTreeMap::new();
         let labels = record.config.labels.as_ref().unwrap_or(&none);
         let port = |key: &str, wanted: &str| {
-            let wanted = if wanted.contains('/') { wanted.into() } else { format!("{wanted}/tcp") };
+            let wanted = if wanted.contains('/') {
+                wanted.into()
+            } else {
+                format!("{wanted}/tcp")
+            };
             key == wanted
         };
         matches_name
@@ -216,18 +271,31 @@ impl<'a> Test<'a> {
                 || (state.status() == "exited" && self.exited.contains(&state.exit_code)))
             && self.before_ns.is_none_or(|t| record.created_ns < t)
             && self.since_ns.is_none_or(|t| record.created_ns > t)
-            && self.ancestors.as_ref().is_none_or(|a| a.contains(&record.image_id))
+            && self
+                .ancestors
+                .as_ref()
+                .is_none_or(|a| a.contains(&record.image_id))
             && self.filters.label("label", labels)
             && one_of("network", &|n| n == record.host_config.network_mode)
             && one_of("health", &|h| h == "none")
             && one_of("is-task", &|v| matches!(v, "false" | "0"))
             && one_of("isolation", &|v| v == "default" || v.is_empty())
-            && one_of("expose", &|p| record.config.exposed_ports.keys().any(|k| port(k, p)))
+            && one_of("expose", &|p| {
+                record.config.exposed_ports.keys().any(|k| port(k, p))
+            })
             && one_of("publish", &|p| {
-                record.host_config.port_bindings.iter().flatten().any(|(k, _)| port(k, p))
+                record
+                    .host_config
+                    .port_bindings
+                    .iter()
+                    .flatten()
+                    .any(|(k, _)| port(k, p))
             })
             && one_of("volume", &|v| {
-                record.mounts.iter().any(|m| m.name == v || m.source == v || m.destination == v)
+                record
+                    .mounts
+                    .iter()
+                    .any(|m| m.name == v || m.source == v || m.destination == v)
             })
     }
 }

@@ -39,7 +39,9 @@ impl Engine {
     pub async fn container_logs(&self, name: &str, options: LogsOptions) -> Result<Logs, Error> {
         let container = self.inner.find(name)?;
         if !options.stdout && !options.stderr {
-            return Err(Error::invalid("must specify at least one of 'stdout' or 'stderr'"));
+            return Err(Error::invalid(
+                "must specify at least one of 'stdout' or 'stderr'",
+            ));
         }
         let Some(path) = container.record.log_path.clone() else {
             return Err(Error::not_implemented(
@@ -55,7 +57,11 @@ impl Engine {
             stderr: options.stderr,
             follow: options.follow,
         };
-        let shape = Shape { tty, timestamps: options.timestamps, details: options.details };
+        let shape = Shape {
+            tty,
+            timestamps: options.timestamps,
+            details: options.details,
+        };
         let (sender, receiver) = mpsc::channel(4);
         let states = container.watch();
         tokio::spawn(async move {
@@ -63,7 +69,9 @@ impl Engine {
             let reader = match opened {
                 Ok(Ok(reader)) => reader,
                 // Nothing was ever written.
-                Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound && !options.follow => return,
+                Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound && !options.follow => {
+                    return;
+                }
                 Ok(Err(error)) => return failed(&sender, error).await,
                 Err(error) => return failed(&sender, io::Error::other(error)).await,
             };
@@ -76,7 +84,10 @@ impl Engine {
             let item = receiver.recv().await?;
             Some((item, receiver))
         });
-        Ok(Logs { tty, stream: Box::pin(stream) })
+        Ok(Logs {
+            tty,
+            stream: Box::pin(stream),
+        })
     }
 }
 
@@ -182,12 +193,18 @@ fn write_entry(out: &mut Vec<u8>, entry: &conex_logs::json_file::Entry<'_>, shap
         out.push(b' ');
     }
     if shape.details {
-        let attributes: BTreeMap<String, String> =
-            entry.attrs.and_then(|json| serde_json::from_slice(json).ok()).unwrap_or_default();
+        let attributes: BTreeMap<String, String> = entry
+            .attrs
+            .and_then(|json| serde_json::from_slice(json).ok())
+            .unwrap_or_default();
         let words: Vec<String> = attributes
             .iter()
             .map(|(k, v)| {
-                format!("{}={}", conex_api::query::encode(k), conex_api::query::encode(v))
+                format!(
+                    "{}={}",
+                    conex_api::query::encode(k),
+                    conex_api::query::encode(v)
+                )
             })
             .collect();
         out.extend_from_slice(words.join(",").as_bytes());
@@ -205,7 +222,8 @@ pub(super) fn attributes(record: &Record, wanted: &Selection) -> BTreeMap<String
     let mut all = BTreeMap::new();
     let regex = |text: &Option<String>| text.as_deref().and_then(|t| regex::Regex::new(t).ok());
     let named = |list: &Option<String>, name: &str| {
-        list.as_deref().is_some_and(|l| l.split(',').any(|n| n.trim() == name))
+        list.as_deref()
+            .is_some_and(|l| l.split(',').any(|n| n.trim() == name))
     };
     let labels = regex(&wanted.labels_regex);
     for (name, value) in record.config.labels.iter().flatten() {

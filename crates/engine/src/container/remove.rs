@@ -24,7 +24,9 @@ impl Engine {
     pub async fn container_remove(&self, name: &str, options: RemoveOptions) -> Result<(), Error> {
         let container = self.inner.find(name)?;
         if options.link {
-            return Err(Error::not_implemented("links between containers cannot be removed alone"));
+            return Err(Error::not_implemented(
+                "links between containers cannot be removed alone",
+            ));
         }
         let (reply, answer) = oneshot::channel();
         container.command(Command::Remove { options, reply })?;
@@ -94,7 +96,10 @@ pub(super) async fn remove(
 async fn delete_record(engine: &Inner, id: &str) -> Result<(), Error> {
     let id = id.to_owned();
     let doing = "remove the container's record";
-    engine.on_state_db(doing, move |db| containers::delete(db, &id)).await.map(drop)
+    engine
+        .on_state_db(doing, move |db| containers::delete(db, &id))
+        .await
+        .map(drop)
 }
 
 /// A container's layer and directory, out of the way.
@@ -119,7 +124,12 @@ impl Inner {
                 other.id() != record.id && other.record.mounts.iter().any(|m| m.name == **name)
             })
         };
-        record.anonymous_volumes.iter().filter(|name| !shared(name)).cloned().collect()
+        record
+            .anonymous_volumes
+            .iter()
+            .filter(|name| !shared(name))
+            .cloned()
+            .collect()
     }
 
     /// Moves a container's layer and directory out of the way; what is

@@ -68,11 +68,16 @@ async fn resume(engine: &Arc<Inner>, container: &Arc<Container>) {
     if state.is_running() {
         return;
     }
-    let api = crate::Engine { inner: Arc::clone(engine) };
+    let api = crate::Engine {
+        inner: Arc::clone(engine),
+    };
     let id = container.id().to_owned();
     if host.auto_remove && state.phase != Phase::Created {
-        let options =
-            conex_api::container::RemoveOptions { force: true, volumes: true, link: false };
+        let options = conex_api::container::RemoveOptions {
+            force: true,
+            volumes: true,
+            link: false,
+        };
         if let Err(error) = api.container_remove(&id, options).await {
             tracing::warn!(container = id, %error, "not removed");
         }
@@ -82,7 +87,9 @@ async fn resume(engine: &Arc<Inner>, container: &Arc<Container>) {
         // `docker stop` suppresses it only until the daemon restarts (D2.8).
         "always" => state.started_ns != 0,
         "unless-stopped" => state.started_ns != 0 && !state.stopped_by_user,
-        "on-failure" => state.phase != Phase::Created && state.exit_code != 0 && !state.stopped_by_user,
+        "on-failure" => {
+            state.phase != Phase::Created && state.exit_code != 0 && !state.stopped_by_user
+        }
         _ => false,
     };
     if restart {
@@ -113,7 +120,13 @@ fn find_all(engine: &Inner) -> Result<Vec<Found>, OpenError> {
             }
         };
         let state: State = serde_json::from_str(&row.state).unwrap_or_default();
-        found.push(look_at(engine, record, row.name, state, runs.contains(&row.id)));
+        found.push(look_at(
+            engine,
+            record,
+            row.name,
+            state,
+            runs.contains(&row.id),
+        ));
     }
     adopt_strangers(engine, &seen, &runs, &mut found)?;
     Ok(found)
@@ -131,11 +144,18 @@ fn look_at(engine: &Inner, record: Record, name: String, before: State, has_run:
     if has_run || state.is_running() {
         match connect(&run_dir) {
             Some((hello, link, pidfd)) => {
-                let started = Change::Started { pid: hello.pid, at_ns: hello.started_ns };
+                let started = Change::Started {
+                    pid: hello.pid,
+                    at_ns: hello.started_ns,
+                };
                 state = match state.after(started) {
                     Ok(started) => started,
                     // It was known to run.
-                    Err(_) => State { pid: hello.pid, started_ns: hello.started_ns, ..state },
+                    Err(_) => State {
+                        pid: hello.pid,
+                        started_ns: hello.started_ns,
+                        ..state
+                    },
                 };
                 state.paused = engine.is_frozen(&record);
                 monitor = Some((link, pidfd));
@@ -144,14 +164,24 @@ fn look_at(engine: &Inner, record: Record, name: String, before: State, has_run:
         }
     }
     let changed = state != before;
-    Found { record, name, state, changed, monitor }
+    Found {
+        record,
+        name,
+        state,
+        changed,
+        monitor,
+    }
 }
 
 /// The state of a container whose monitor does not answer.
 fn ended(engine: &Inner, record: &Record, state: State, run_dir: &Path) -> State {
     let was_cut_short = engine.clear_run(record);
     if let Some(exit) = ExitRecord::read(run_dir).filter(|exit| is_news(exit, &state)) {
-        let running = State { phase: Phase::Running, started_ns: exit.started_ns, ..state.clone() };
+        let running = State {
+            phase: Phase::Running,
+            started_ns: exit.started_ns,
+            ..state.clone()
+        };
         let change = Change::Exited {
             exit_code: exit.exit_code,
             oom_killed: exit.oom_killed,
@@ -163,10 +193,17 @@ fn ended(engine: &Inner, record: &Record, state: State, run_dir: &Path) -> State
         return state;
     }
     let (exit_code, error) = match was_cut_short {
-        true => (137, "the container's monitor was killed, so the container was ended"),
+        true => (
+            137,
+            "the container's monitor was killed, so the container was ended",
+        ),
         false => (255, "the host was restarted while the container ran"),
     };
-    let change = Change::Lost { exit_code, error: error.into(), at_ns: now_ns() };
+    let change = Change::Lost {
+        exit_code,
+        error: error.into(),
+        at_ns: now_ns(),
+    };
     state.after(change).unwrap_or(state)
 }
 
@@ -238,7 +275,13 @@ fn adopt_strangers(
                 tracing::warn!(container = name, "its record was lost and is made anew");
                 ids.insert(name.clone());
                 let name = record.name.clone();
-                found.push(look_at(engine, record, name, State::default(), runs.contains(&dir_name(&dir))));
+                found.push(look_at(
+                    engine,
+                    record,
+                    name,
+                    State::default(),
+                    runs.contains(&dir_name(&dir)),
+                ));
             }
             None => set_aside(engine, &dir),
         }
@@ -250,7 +293,11 @@ fn adopt_strangers(
                 let _left = std::fs::remove_dir_all(&dir).is_err();
             }
             Some((hello, ..)) => {
-                tracing::error!(container = name, pid = hello.pid, "it runs without a record");
+                tracing::error!(
+                    container = name,
+                    pid = hello.pid,
+                    "it runs without a record"
+                );
             }
         }
     }
@@ -258,7 +305,10 @@ fn adopt_strangers(
 }
 
 fn dir_name(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    path.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
 }
 
 /// Makes a record from a container directory's own config, unless it is not
@@ -277,7 +327,10 @@ fn adopt(engine: &Inner, dir: &Path, id: &str) -> Option<Record> {
             config: String::from_utf8_lossy(&json).into_owned(),
             state: serde_json::to_string(&State::default()).unwrap_or_default(),
         };
-        engine.state_db.run(move |db| containers::insert(db, &row)).is_ok()
+        engine
+            .state_db
+            .run(move |db| containers::insert(db, &row))
+            .is_ok()
     };
     if !insert(&record.name) {
         let name = crate::id::short(id).to_owned();
@@ -302,14 +355,20 @@ fn set_aside(engine: &Inner, path: &Path) {
 /// Layers nobody knows: an image's is rebuilt by the next load and removed, a
 /// container's may hold work and is kept in `lost`.
 fn remove_strange_layers(engine: &Inner, containers: &BTreeSet<String>) -> Result<(), OpenError> {
-    let Ok(layers) = engine.driver.list() else { return Ok(()) };
+    let Ok(layers) = engine.driver.list() else {
+        return Ok(());
+    };
     let known = engine.images.layer_directories();
     for layer in layers {
         let name = layer.as_str();
         if containers.contains(name) || known.contains(name) {
             continue;
         }
-        let path = engine.root.data().join(engine.driver.kind().name()).join(name);
+        let path = engine
+            .root
+            .data()
+            .join(engine.driver.kind().name())
+            .join(name);
         if path.join("work").exists() {
             set_aside(engine, &path);
             continue;
@@ -346,7 +405,11 @@ mod tests {
             started_ns,
             finished_ns: started_ns + 1,
         };
-        let state = |phase, started_ns| State { phase, started_ns, ..State::default() };
+        let state = |phase, started_ns| State {
+            phase,
+            started_ns,
+            ..State::default()
+        };
         assert!(is_news(&exit(5), &state(Phase::Running, 5)));
         assert!(!is_news(&exit(5), &state(Phase::Exited, 5)));
         // A start that was never written down, and one whose record is older.

@@ -20,8 +20,8 @@ use super::Record;
 use super::validate::SecurityOptions;
 use crate::error::chain;
 use crate::{Error, ErrorKind};
-pub(crate) use exec::exec_process;
 pub(super) use devices::parse_rule as parse_device_rule;
+pub(crate) use exec::exec_process;
 pub(super) use mounts::{tmpfs_options, tmpfs_words};
 
 /// What of the host goes into a configuration.

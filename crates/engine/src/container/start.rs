@@ -8,9 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use conex_layers::overlay::{Access, Durability, OverlayOptions};
-use conex_monitor::protocol::{
-    self, Event, LogFile, StartRequest, Started, Stdin, Streams,
-};
+use conex_monitor::protocol::{self, Event, LogFile, StartRequest, Started, Stdin, Streams};
 use conex_monitor::{ExitRecord, Link, LinkError};
 use tokio::sync::oneshot;
 
@@ -48,7 +46,10 @@ pub(super) struct Failed {
 impl From<Error> for Failed {
     /// Docker's code for everything that is not the program's fault.
     fn from(error: Error) -> Failed {
-        Failed { error, exit_code: 128 }
+        Failed {
+            error,
+            exit_code: 128,
+        }
     }
 }
 
@@ -87,8 +88,14 @@ fn launch_blocking(
     let (record, files) = match &namesake {
         Some(other) => {
             shared = record.clone();
-            shared.config.hostname.clone_from(&other.record.config.hostname);
-            shared.config.domainname.clone_from(&other.record.config.domainname);
+            shared
+                .config
+                .hostname
+                .clone_from(&other.record.config.hostname);
+            shared
+                .config
+                .domainname
+                .clone_from(&other.record.config.domainname);
             (&shared, &other.dir)
         }
         None => {
@@ -146,27 +153,45 @@ fn launch_blocking(
         },
         Ok((Event::Failed(failure), _)) => {
             let program = matches!(failure.exit_code, 126 | 127);
-            let kind = if program { ErrorKind::InvalidParameter } else { ErrorKind::System };
+            let kind = if program {
+                ErrorKind::InvalidParameter
+            } else {
+                ErrorKind::System
+            };
             let text = format!(
                 "failed to create task for container: OCI runtime create failed: unable to start \
                  container process: error during container init: {}",
                 failure.message
             );
-            Err(Failed { error: Error::new(kind, text), exit_code: failure.exit_code })
+            Err(Failed {
+                error: Error::new(kind, text),
+                exit_code: failure.exit_code,
+            })
         }
-        Ok(_) => lost(Error::new(ErrorKind::System, "the monitor spoke out of turn")),
+        Ok(_) => lost(Error::new(
+            ErrorKind::System,
+            "the monitor spoke out of turn",
+        )),
         Err(error) => lost(Error::system("start the container: its monitor", &error)),
     }
 }
 
 /// The name tools know as `MergedDir`.
 pub(crate) fn merged_link(engine: &Inner, record: &Record) -> PathBuf {
-    engine.root.data().join(&record.driver).join(&record.id).join("merged")
+    engine
+        .root
+        .data()
+        .join(&record.driver)
+        .join(&record.id)
+        .join("merged")
 }
 
 fn prepare_run_dir(container: &Container) -> Result<(), Error> {
     let failed = |e: std::io::Error| Error::system("make the run directory", &e);
-    match std::fs::DirBuilder::new().mode(0o700).create(&container.run_dir) {
+    match std::fs::DirBuilder::new()
+        .mode(0o700)
+        .create(&container.run_dir)
+    {
         Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => return Err(failed(e)),
         Ok(()) => return Ok(()),
         Err(_) => {}
@@ -179,14 +204,19 @@ fn prepare_run_dir(container: &Container) -> Result<(), Error> {
 
 fn log_file(record: &Record) -> Result<Option<LogFile>, Error> {
     use conex_logs::driver::{Kind, Options};
-    let Some(path) = &record.log_path else { return Ok(None) };
+    let Some(path) = &record.log_path else {
+        return Ok(None);
+    };
     let log = &record.host_config.log_config;
     let invalid = |e: &dyn std::error::Error| Error::invalid(e.to_string());
     let kind = Kind::from_name(&log.driver).map_err(|e| invalid(&e))?;
     let words = log.config.clone().unwrap_or_default().into_iter().collect();
     let mut options = Options::parse(kind, &words).map_err(|e| invalid(&e))?;
     options.attrs = super::logs::attributes(record, &options.selection);
-    Ok(Some(LogFile { path: path.clone(), options }))
+    Ok(Some(LogFile {
+        path: path.clone(),
+        options,
+    }))
 }
 
 /// `hosts`, `hostname` and `resolv.conf` of the container, rewritten in place:
@@ -217,7 +247,11 @@ fn write_files(container: &Container) -> Result<(), Error> {
         false => format!("{hostname}.{domain}\n"),
     };
     let resolv = resolv_conf(&record.host_config);
-    for (file, text) in [("hosts", hosts), ("hostname", full_name), ("resolv.conf", resolv)] {
+    for (file, text) in [
+        ("hosts", hosts),
+        ("hostname", full_name),
+        ("resolv.conf", resolv),
+    ] {
         std::fs::write(container.dir.join(file), text)
             .map_err(|e| Error::system(&format!("write the container's {file}"), &e))?;
     }
@@ -237,7 +271,9 @@ fn resolv_conf(host: &conex_api::container::HostConfig) -> String {
             .collect::<String>()
     };
     match given(&host.dns) {
-        Some(servers) => servers.iter().for_each(|s| text.push_str(&format!("nameserver {s}\n"))),
+        Some(servers) => servers
+            .iter()
+            .for_each(|s| text.push_str(&format!("nameserver {s}\n"))),
         None => text.push_str(&lines("nameserver")),
     }
     match given(&host.dns_search) {
@@ -256,20 +292,27 @@ impl Inner {
     /// A detached mount of a container's root. Blocks.
     pub(super) fn mount_root(&self, record: &Record, access: Access) -> Result<OwnedFd, Error> {
         let failed = |e: &dyn std::error::Error| Error::system("mount the container's root", e);
-        let rootfs = self.driver.rootfs(&Inner::layer_id(&record.id)).map_err(|e| failed(&e))?;
+        let rootfs = self
+            .driver
+            .rootfs(&Inner::layer_id(&record.id))
+            .map_err(|e| failed(&e))?;
         // A throw-away container's layer is never mounted a second time after
         // a crash, so it needs no sync at its unmounting.
         let durability = match record.host_config.auto_remove && access == Access::ReadWrite {
             true => Durability::Volatile,
             false => Durability::Synced,
         };
-        rootfs.mount(OverlayOptions { durability, access }).map_err(|e| failed(&e))
+        rootfs
+            .mount(OverlayOptions { durability, access })
+            .map_err(|e| failed(&e))
     }
 
     /// Namespaces of other containers that this one shares.
     fn joined_namespaces(&self, record: &Record) -> Result<spec::Joined, Error> {
         let of = |mode: &str, kind: &str, what: &str| -> Result<Option<PathBuf>, Error> {
-            let Some(word) = mode.strip_prefix("container:") else { return Ok(None) };
+            let Some(word) = mode.strip_prefix("container:") else {
+                return Ok(None);
+            };
             let other = self.find(word)?;
             let state = other.state();
             if !state.is_running() {

@@ -68,9 +68,17 @@ pub(crate) enum Change {
     /// It could not be started; nothing of it runs.
     StartFailed { exit_code: i32, error: String },
     /// Its first process ended.
-    Exited { exit_code: i32, oom_killed: bool, at_ns: i64 },
+    Exited {
+        exit_code: i32,
+        oom_killed: bool,
+        at_ns: i64,
+    },
     /// Its end was not observed: the host rebooted, or its monitor was killed.
-    Lost { exit_code: i32, error: String, at_ns: i64 },
+    Lost {
+        exit_code: i32,
+        error: String,
+        at_ns: i64,
+    },
     /// Its processes were frozen, or thawed.
     Frozen(bool),
     /// It will be started again after a while.
@@ -130,7 +138,14 @@ impl State {
                 next.exits += 1;
             }
             (P::Running, Change::Frozen(frozen)) => next.paused = frozen,
-            (P::Running, Change::Exited { exit_code, oom_killed, at_ns }) => {
+            (
+                P::Running,
+                Change::Exited {
+                    exit_code,
+                    oom_killed,
+                    at_ns,
+                },
+            ) => {
                 next.phase = P::Exited;
                 next.paused = false;
                 next.pid = 0;
@@ -139,7 +154,14 @@ impl State {
                 next.finished_ns = at_ns;
                 next.exits += 1;
             }
-            (P::Running, Change::Lost { exit_code, error, at_ns }) => {
+            (
+                P::Running,
+                Change::Lost {
+                    exit_code,
+                    error,
+                    at_ns,
+                },
+            ) => {
                 next.phase = P::Exited;
                 next.paused = false;
                 next.pid = 0;
@@ -186,9 +208,17 @@ impl State {
             Phase::Running if self.paused => format!("Up {} (Paused)", since(self.started_ns)),
             Phase::Running => format!("Up {}", since(self.started_ns)),
             Phase::Restarting => {
-                format!("Restarting ({}) {} ago", self.exit_code, since(self.finished_ns))
+                format!(
+                    "Restarting ({}) {} ago",
+                    self.exit_code,
+                    since(self.finished_ns)
+                )
             }
-            Phase::Exited => format!("Exited ({}) {} ago", self.exit_code, since(self.finished_ns)),
+            Phase::Exited => format!(
+                "Exited ({}) {} ago",
+                self.exit_code,
+                since(self.finished_ns)
+            ),
             Phase::Removing => "Removal In Progress".into(),
             Phase::Dead => "Dead".into(),
         }
@@ -201,11 +231,19 @@ mod tests {
     use super::*;
 
     fn running() -> State {
-        State::default().after(Change::Started { pid: 7, at_ns: 5 }).unwrap()
+        State::default()
+            .after(Change::Started { pid: 7, at_ns: 5 })
+            .unwrap()
     }
 
     fn exited(exit_code: i32) -> State {
-        running().after(Change::Exited { exit_code, oom_killed: false, at_ns: 9 }).unwrap()
+        running()
+            .after(Change::Exited {
+                exit_code,
+                oom_killed: false,
+                at_ns: 9,
+            })
+            .unwrap()
     }
 
     #[test]
@@ -216,8 +254,16 @@ mod tests {
         assert_eq!(frozen.description(5_000_000_005), "Up 5 seconds (Paused)");
         assert_eq!(frozen.after(Change::Frozen(false)).unwrap(), running());
         for end in [
-            Change::Exited { exit_code: 0, oom_killed: false, at_ns: 9 },
-            Change::Lost { exit_code: 137, error: String::new(), at_ns: 9 },
+            Change::Exited {
+                exit_code: 0,
+                oom_killed: false,
+                at_ns: 9,
+            },
+            Change::Lost {
+                exit_code: 137,
+                error: String::new(),
+                at_ns: 9,
+            },
         ] {
             assert!(!frozen.after(end).unwrap().paused);
         }
@@ -227,10 +273,22 @@ mod tests {
 
     #[test]
     fn a_failed_start_stays_created_with_its_error() {
-        let change = Change::StartFailed { exit_code: 127, error: "no".into() };
+        let change = Change::StartFailed {
+            exit_code: 127,
+            error: "no".into(),
+        };
         let state = State::default().after(change).unwrap();
-        assert_eq!((state.phase, state.exit_code, state.error.as_str()), (Phase::Created, 127, "no"));
-        assert_eq!(state.after(Change::Started { pid: 1, at_ns: 1 }).unwrap().error, "");
+        assert_eq!(
+            (state.phase, state.exit_code, state.error.as_str()),
+            (Phase::Created, 127, "no")
+        );
+        assert_eq!(
+            state
+                .after(Change::Started { pid: 1, at_ns: 1 })
+                .unwrap()
+                .error,
+            ""
+        );
     }
 
     #[test]
@@ -243,7 +301,11 @@ mod tests {
 
     #[test]
     fn a_running_container_cannot_be_started_or_removed() {
-        assert!(running().after(Change::Started { pid: 9, at_ns: 1 }).is_err());
+        assert!(
+            running()
+                .after(Change::Started { pid: 9, at_ns: 1 })
+                .is_err()
+        );
         assert!(running().after(Change::Removing).is_err());
     }
 
@@ -251,7 +313,10 @@ mod tests {
     fn a_planned_restart_can_be_called_off() {
         let state = exited(1).after(Change::RestartPlanned).unwrap();
         assert_eq!((state.status(), state.restart_count), ("restarting", 1));
-        assert_eq!(state.after(Change::RestartCancelled).unwrap().phase, Phase::Exited);
+        assert_eq!(
+            state.after(Change::RestartCancelled).unwrap().phase,
+            Phase::Exited
+        );
     }
 
     #[test]
@@ -259,7 +324,9 @@ mod tests {
         let dead = exited(0)
             .after(Change::Removing)
             .unwrap()
-            .after(Change::RemovalFailed { error: "busy".into() })
+            .after(Change::RemovalFailed {
+                error: "busy".into(),
+            })
             .unwrap();
         assert_eq!(dead.status(), "dead");
         assert!(dead.after(Change::Removing).is_ok());

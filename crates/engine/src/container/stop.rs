@@ -28,7 +28,12 @@ impl Engine {
             .unwrap_or(self.inner.config.stop_timeout_seconds);
         let timeout = u64::try_from(seconds).ok().map(Duration::from_secs);
         let (reply, answer) = oneshot::channel();
-        container.command(Command::Stop { signal, timeout, cause: Cause::User, reply })?;
+        container.command(Command::Stop {
+            signal,
+            timeout,
+            cause: Cause::User,
+            reply,
+        })?;
         wait(answer, name).await
     }
 
@@ -37,10 +42,17 @@ impl Engine {
     pub(crate) async fn stop_for_leaving(&self, container: &Container) -> Result<(), Error> {
         let config = &container.record.config;
         let signal = signal_of(&config.stop_signal).unwrap_or(libc::SIGTERM);
-        let seconds = config.stop_timeout.unwrap_or(self.inner.config.stop_timeout_seconds);
+        let seconds = config
+            .stop_timeout
+            .unwrap_or(self.inner.config.stop_timeout_seconds);
         let timeout = u64::try_from(seconds).ok().map(Duration::from_secs);
         let (reply, answer) = oneshot::channel();
-        container.command(Command::Stop { signal, timeout, cause: Cause::EngineLeaves, reply })?;
+        container.command(Command::Stop {
+            signal,
+            timeout,
+            cause: Cause::EngineLeaves,
+            reply,
+        })?;
         wait(answer, container.id()).await
     }
 
@@ -62,7 +74,9 @@ pub(super) async fn wait(
     answer: oneshot::Receiver<Result<(), Error>>,
     name: &str,
 ) -> Result<(), Error> {
-    answer.await.unwrap_or_else(|_| Err(Error::no_container(name)))
+    answer
+        .await
+        .unwrap_or_else(|_| Err(Error::no_container(name)))
 }
 
 /// A signal by number or by name, with or without `SIG`; SIGTERM when empty.
@@ -72,7 +86,11 @@ pub(super) fn signal_of(word: &str) -> Result<i32, Error> {
     }
     let invalid = || Error::invalid(format!("invalid signal: {word}"));
     if let Ok(number) = word.parse::<i32>() {
-        return if (1..=64).contains(&number) { Ok(number) } else { Err(invalid()) };
+        return if (1..=64).contains(&number) {
+            Ok(number)
+        } else {
+            Err(invalid())
+        };
     }
     let upper = word.to_ascii_uppercase();
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
@@ -89,9 +107,14 @@ pub(super) fn signal_of(word: &str) -> Result<i32, Error> {
     } else if let Some(n) = name.strip_prefix("RTMAX-").and_then(offset) {
         Some(RTMAX - n)
     } else {
-        SIGNALS.iter().find(|(known, _)| *known == name).map(|(_, number)| *number)
+        SIGNALS
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, number)| *number)
     };
-    number.filter(|n| (1..=RTMAX).contains(n)).ok_or_else(invalid)
+    number
+        .filter(|n| (1..=RTMAX).contains(n))
+        .ok_or_else(invalid)
 }
 
 /// signal(7).
@@ -141,14 +164,23 @@ mod tests {
     #[test]
     fn signals_are_understood_in_every_spelling() {
         let cases = [
-            ("", 15), ("9", 9), ("KILL", 9), ("SIGKILL", 9), ("sigterm", 15), ("RTMIN+1", 35),
-            ("SIGRTMAX-2", 62), ("64", 64),
+            ("", 15),
+            ("9", 9),
+            ("KILL", 9),
+            ("SIGKILL", 9),
+            ("sigterm", 15),
+            ("RTMIN+1", 35),
+            ("SIGRTMAX-2", 62),
+            ("64", 64),
         ];
         for (word, number) in cases {
             assert_eq!(signal_of(word).unwrap(), number, "{word}");
         }
         for bad in ["NOPE", "0", "65", "-1", "RTMIN+31", "SIG"] {
-            assert_eq!(signal_of(bad).unwrap_err().to_string(), format!("invalid signal: {bad}"));
+            assert_eq!(
+                signal_of(bad).unwrap_err().to_string(),
+                format!("invalid signal: {bad}")
+            );
         }
     }
 }

@@ -32,7 +32,8 @@ impl Table {
     }
 
     pub(crate) fn insert(&mut self, container: Arc<Container>) {
-        self.names.insert(container.name().as_ref().clone(), container.id().to_owned());
+        self.names
+            .insert(container.name().as_ref().clone(), container.id().to_owned());
         self.by_id.insert(container.id().to_owned(), container);
     }
 
@@ -65,9 +66,9 @@ impl Table {
             .map(|(_, container)| container);
         match (found.next(), found.next()) {
             (Some(only), None) => Ok(Arc::clone(only)),
-            (Some(_), Some(_)) => {
-                Err(Error::invalid(format!("multiple IDs found with provided prefix: {word}")))
-            }
+            (Some(_), Some(_)) => Err(Error::invalid(format!(
+                "multiple IDs found with provided prefix: {word}"
+            ))),
             (None, _) => Err(Error::no_container(word)),
         }
     }

@@ -8,6 +8,7 @@ mod exec;
 mod monitored;
 mod pause;
 mod rename;
+mod stop;
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -38,23 +39,48 @@ pub(crate) enum Command {
     /// Start it.
     Start(Reply),
     /// Send a signal, then SIGKILL after a time; answered when it ended.
-    Stop { signal: i32, timeout: Option<Duration>, cause: Cause, reply: Reply },
+    Stop {
+        signal: i32,
+        timeout: Option<Duration>,
+        cause: Cause,
+        reply: Reply,
+    },
     /// Send a signal; SIGKILL is answered when it ended.
     Kill { signal: i32, reply: Reply },
     /// Remove it.
-    Remove { options: RemoveOptions, reply: Reply },
+    Remove {
+        options: RemoveOptions,
+        reply: Reply,
+    },
     /// Serve one more attacher.
-    Attach { streams: Streams, socket: OwnedFd, reply: Reply },
+    Attach {
+        streams: Streams,
+        socket: OwnedFd,
+        reply: Reply,
+    },
     /// Change the size of its terminal.
-    Resize { rows: u16, columns: u16, reply: Reply },
+    Resize {
+        rows: u16,
+        columns: u16,
+        reply: Reply,
+    },
     /// Freeze it, or thaw it.
     Freeze { frozen: bool, reply: Reply },
     /// Give it another name.
     Rename { new_name: String, reply: Reply },
     /// Start one more program; answered when its monitor is asked.
-    Exec { request: Box<protocol::ExecRequest>, socket: Option<OwnedFd>, reply: Reply },
+    Exec {
+        request: Box<protocol::ExecRequest>,
+        socket: Option<OwnedFd>,
+        reply: Reply,
+    },
     /// Change the size of an exec's terminal.
-    ExecResize { id: String, rows: u16, columns: u16, reply: Reply },
+    ExecResize {
+        id: String,
+        rows: u16,
+        columns: u16,
+        reply: Reply,
+    },
 }
 
 /// Who wants a container to stop.
@@ -159,7 +185,12 @@ impl Task {
                 answer(reply, result);
                 return gone;
             }
-            Command::Stop { signal, timeout, cause, reply } => {
+            Command::Stop {
+                signal,
+                timeout,
+                cause,
+                reply,
+            } => {
                 self.stop(signal, timeout, cause, reply).await;
                 return false;
             }
@@ -173,8 +204,16 @@ impl Task {
                 answer(reply, result);
                 return gone;
             }
-            Command::Attach { streams, socket, reply } => (reply, self.attach(streams, socket)),
-            Command::Resize { rows, columns, reply } => (reply, self.resize(rows, columns)),
+            Command::Attach {
+                streams,
+                socket,
+                reply,
+            } => (reply, self.attach(streams, socket)),
+            Command::Resize {
+                rows,
+                columns,
+                reply,
+            } => (reply, self.resize(rows, columns)),
             Command::Freeze { frozen, reply } => {
                 let result = self.freeze(frozen).await;
                 let gone = self.container.state().removed;
@@ -182,10 +221,17 @@ impl Task {
                 return gone;
             }
             Command::Rename { new_name, reply } => (reply, self.rename(new_name).await),
-            Command::Exec { request, socket, reply } => (reply, self.exec(&request, socket)),
-            Command::ExecResize { id, rows, columns, reply } => {
-                (reply, self.exec_resize(id, rows, columns))
-            }
+            Command::Exec {
+                request,
+                socket,
+                reply,
+            } => (reply, self.exec(&request, socket)),
+            Command::ExecResize {
+                id,
+                rows,
+                columns,
+                reply,
+            } => (reply, self.exec_resize(id, rows, columns)),
         };
         answer(reply, result);
         false
@@ -222,7 +268,9 @@ impl Task {
     async fn start(&mut self) -> Result<(), Error> {
         match self.container.state().phase {
             Phase::Running if self.container.state().paused => {
-                return Err(Error::conflict("cannot start a paused container, try unpause instead"));
+                return Err(Error::conflict(
+                    "cannot start a paused container, try unpause instead",
+                ));
             }
             Phase::Running => return Err(Error::not_modified()),
             Phase::Removing | Phase::Dead => {
@@ -235,7 +283,10 @@ impl Task {
         self.restart_at = None;
         if let Some(old) = self.monitored.take() {
             // The last run's monitor still gives back its cgroup.
-            if tokio::time::timeout(RELEASE_PATIENCE, old.released()).await.is_err() {
+            if tokio::time::timeout(RELEASE_PATIENCE, old.released())
+                .await
+                .is_err()
+            {
                 let id = self.container.id().to_owned();
                 let killing = tokio::task::spawn_blocking(move || process::kill_monitor(&id));
                 let _joined = killing.await.is_err();
@@ -251,7 +302,11 @@ impl Task {
                 for warning in &hello.warnings {
                     tracing::warn!(container = self.container.id(), "{warning}");
                 }
-                self.fact(Change::Started { pid: hello.pid, at_ns: hello.started_ns }).await;
+                self.fact(Change::Started {
+                    pid: hello.pid,
+                    at_ns: hello.started_ns,
+                })
+                .await;
                 self.container.publish(&self.engine.events, "start", &[]);
                 Ok(())
             }
@@ -260,99 +315,17 @@ impl Task {
                 let exit_code = failed.exit_code;
                 self.fact(Change::StartFailed { exit_code, error }).await;
                 if self.container.record.host_config.auto_remove {
-                    let options = RemoveOptions { force: true, volumes: true, link: false };
+                    let options = RemoveOptions {
+                        force: true,
+                        volumes: true,
+                        link: false,
+                    };
                     if let Err(error) = self.remove(options).await {
                         tracing::warn!(container = self.container.id(), %error, "not removed");
                     }
                 }
                 Err(failed.error)
             }
-        }
-    }
-
-    async fn stop(
-        &mut self,
-        signal: i32,
-        timeout: Option<Duration>,
-        cause: Cause,
-        reply: Reply,
-    ) {
-        match self.container.state().phase {
-            Phase::Running => {}
-            Phase::Restarting => {
-                self.restart_at = None;
-                if cause == Cause::User {
-                    self.mark_stopped().await;
-                }
-                self.fact(Change::RestartCancelled).await;
-                self.container.publish(&self.engine.events, "stop", &[]);
-                return answer(reply, Ok(()));
-            }
-            _ => return answer(reply, Err(Error::not_modified())),
-        }
-        if cause == Cause::User {
-            self.mark_stopped().await;
-        }
-        self.signal_and_tell(signal);
-        self.waiting.push((reply, true));
-        let deadline = timeout.map(|t| Instant::now() + t);
-        self.kill_at = match (self.kill_at, deadline) {
-            (Some(old), Some(new)) => Some(old.min(new)),
-            (old, new) => old.or(new),
-        };
-    }
-
-    async fn kill(&mut self, signal: i32, reply: Reply) {
-        if !self.container.state().is_running() {
-            let id = self.container.id();
-            return answer(reply, Err(Error::conflict(format!("container {id} is not running"))));
-        }
-        let stop_signal = super::stop::signal_of(&self.container.record.config.stop_signal);
-        if signal == libc::SIGKILL || stop_signal.is_ok_and(|s| s == signal) {
-            // Restart policies leave a container alone that its user ended.
-            self.mark_stopped().await;
-        }
-        self.signal_and_tell(signal);
-        if signal == libc::SIGKILL {
-            self.waiting.push((reply, false));
-        } else {
-            answer(reply, Ok(()));
-        }
-    }
-
-    async fn mark_stopped(&mut self) {
-        let mut next = (*self.container.state()).clone();
-        next.stopped_by_user = true;
-        self.store(next).await;
-    }
-
-    fn signal_and_tell(&mut self, signal: i32) {
-        if signal == libc::SIGKILL && self.report_by.is_none() {
-            self.report_by = Some(Instant::now() + REPORT_PATIENCE);
-        }
-        if let Some(monitored) = &self.monitored {
-            // ESRCH: it ended on its own, its exit is on the way.
-            let _ended = pidfd_signal(monitored.pidfd.as_fd(), signal).is_err();
-        }
-        self.thaw_for_signal();
-        let extra = [("signal", signal.to_string())];
-        self.container.publish(&self.engine.events, "kill", &extra);
-    }
-
-    /// A monitor that hangs is killed, if its container has ended: its link
-    /// then closes, and the end is recorded without it.
-    async fn report_is_overdue(&mut self) {
-        self.report_by = None;
-        if !self.container.state().is_running() {
-            return;
-        }
-        if self.monitored.as_ref().is_some_and(|m| is_ready(&m.pidfd, PollFlags::IN)) {
-            let id = self.container.id().to_owned();
-            let killing = tokio::task::spawn_blocking(move || process::kill_monitor(&id));
-            let _joined = killing.await.is_err();
-        } else {
-            // The container is dying still, in the kernel.
-            self.report_by = Some(Instant::now() + REPORT_PATIENCE);
         }
     }
 
@@ -365,7 +338,8 @@ impl Task {
             }
             _ => {
                 // Clients that gave up waiting for a start leave no socket.
-                self.pending.retain(|(_, socket)| !is_ready(socket, PollFlags::empty()));
+                self.pending
+                    .retain(|(_, socket)| !is_ready(socket, PollFlags::empty()));
                 self.pending.push((streams, socket));
             }
         }
@@ -382,7 +356,8 @@ impl Task {
         let sent = send_request(monitored.link.as_fd(), &request, &[]);
         sent.map_err(|e| Error::system("resize", &e))?;
         let extra = [("height", rows.to_string()), ("width", columns.to_string())];
-        self.container.publish(&self.engine.events, "resize", &extra);
+        self.container
+            .publish(&self.engine.events, "resize", &extra);
         Ok(())
     }
 
@@ -479,7 +454,11 @@ impl Task {
             answer(reply, Ok(()));
         }
         if self.container.record.host_config.auto_remove {
-            let options = RemoveOptions { force: true, volumes: true, link: false };
+            let options = RemoveOptions {
+                force: true,
+                volumes: true,
+                link: false,
+            };
             match self.remove(options).await {
                 Ok(()) => return true,
                 Err(error) => {
@@ -509,7 +488,11 @@ impl Task {
         if !wanted || self.engine.is_leaving() {
             return;
         }
-        let doublings = if ran >= Duration::from_secs(10) { 0 } else { state.restart_count.min(10) };
+        let doublings = if ran >= Duration::from_secs(10) {
+            0
+        } else {
+            state.restart_count.min(10)
+        };
         let pause = Duration::from_millis(100 << doublings).min(Duration::from_secs(60));
         self.fact(Change::RestartPlanned).await;
         self.restart_at = Some(Instant::now() + pause);
@@ -554,7 +537,10 @@ impl Task {
                 Ok(())
             }
             Err(error) => {
-                self.fact(Change::RemovalFailed { error: error.to_string() }).await;
+                self.fact(Change::RemovalFailed {
+                    error: error.to_string(),
+                })
+                .await;
                 Err(error)
             }
         }

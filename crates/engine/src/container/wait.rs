@@ -23,7 +23,10 @@ impl Engine {
         // The owner holds the sending side: a removed container ends the wait.
         drop(container);
         Ok(async move {
-            let state = match states.wait_for(|now| is_over(condition, &before, now)).await {
+            let state = match states
+                .wait_for(|now| is_over(condition, &before, now))
+                .await
+            {
                 Ok(state) => (**state).clone(),
                 Err(_) => return Err(Error::no_container(&id)),
             };
@@ -49,9 +52,13 @@ fn is_over(condition: WaitCondition, before: &State, now: &State) -> bool {
 /// A removed container has no error any more: whoever started it heard of it
 /// there, and `run --rm` would tell it twice.
 fn response(state: &State) -> WaitResponse {
-    let error = (!state.removed && !state.error.is_empty())
-        .then(|| WaitExitError { message: state.error.clone() });
-    WaitResponse { status_code: state.exit_code.into(), error }
+    let error = (!state.removed && !state.error.is_empty()).then(|| WaitExitError {
+        message: state.error.clone(),
+    });
+    WaitResponse {
+        status_code: state.exit_code.into(),
+        error,
+    }
 }
 
 #[cfg(test)]
@@ -65,25 +72,54 @@ mod tests {
         let over = |before: &State, now: &State| is_over(WaitCondition::NextExit, before, now);
         let last = State::default()
             .after(Change::Started { pid: 7, at_ns: 1 })
-            .and_then(|s| s.after(Change::Exited { exit_code: 3, oom_killed: false, at_ns: 2 }))
+            .and_then(|s| {
+                s.after(Change::Exited {
+                    exit_code: 3,
+                    oom_killed: false,
+                    at_ns: 2,
+                })
+            })
             .unwrap();
         assert!(!over(&last, &last));
-        let failed =
-            last.after(Change::StartFailed { exit_code: 127, error: "no".into() }).unwrap();
+        let failed = last
+            .after(Change::StartFailed {
+                exit_code: 127,
+                error: "no".into(),
+            })
+            .unwrap();
         assert!(!over(&last, &failed));
         let again = failed.after(Change::Started { pid: 8, at_ns: 3 }).unwrap();
-        let ended = Change::Exited { exit_code: 0, oom_killed: false, at_ns: 4 };
+        let ended = Change::Exited {
+            exit_code: 0,
+            oom_killed: false,
+            at_ns: 4,
+        };
         assert!(over(&last, &again.after(ended).unwrap()));
-        assert!(over(&last, &State { removed: true, ..last.clone() }));
+        assert!(over(
+            &last,
+            &State {
+                removed: true,
+                ..last.clone()
+            }
+        ));
     }
 
     #[test]
     fn a_failed_start_is_told_until_the_container_is_removed() {
-        let failed =
-            State { exit_code: 127, error: "not found".into(), ..State::default() };
+        let failed = State {
+            exit_code: 127,
+            error: "not found".into(),
+            ..State::default()
+        };
         let told = response(&failed);
-        assert_eq!((told.status_code, told.error.unwrap().message.as_str()), (127, "not found"));
-        let gone = response(&State { removed: true, ..failed });
+        assert_eq!(
+            (told.status_code, told.error.unwrap().message.as_str()),
+            (127, "not found")
+        );
+        let gone = response(&State {
+            removed: true,
+            ..failed
+        });
         assert_eq!((gone.status_code, gone.error.is_none()), (127, true));
     }
 }

@@ -11,7 +11,9 @@ pub(super) fn apply(config: &mut ContainerConfig, line: &str) -> Result<(), Erro
     let (word, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
     let (name, rest) = (word.to_ascii_uppercase(), rest.trim());
     if rest.is_empty() {
-        return Err(Error::invalid(format!("{name} requires at least one argument")));
+        return Err(Error::invalid(format!(
+            "{name} requires at least one argument"
+        )));
     }
     match name.as_str() {
         "CMD" => config.cmd = Some(command(rest)),
@@ -26,7 +28,9 @@ pub(super) fn apply(config: &mut ContainerConfig, line: &str) -> Result<(), Erro
         }
         "ENV" => {
             for (key, value) in pairs(rest, "ENV")? {
-                config.env.retain(|e| e.split_once('=').is_none_or(|(k, _)| k != key));
+                config
+                    .env
+                    .retain(|e| e.split_once('=').is_none_or(|(k, _)| k != key));
                 config.env.push(format!("{key}={value}"));
             }
         }
@@ -46,12 +50,19 @@ pub(super) fn apply(config: &mut ContainerConfig, line: &str) -> Result<(), Erro
         },
         "USER" => config.user = rest.to_owned(),
         "WORKDIR" => {
-            let path = std::path::Path::new("/").join(&config.working_dir).join(rest);
+            let path = std::path::Path::new("/")
+                .join(&config.working_dir)
+                .join(rest);
             config.working_dir = path.display().to_string();
         }
         "STOPSIGNAL" => config.stop_signal = Some(rest.to_owned()),
         "ONBUILD" => config.on_build.push(rest.to_owned()),
-        _ => return Err(Error::invalid(format!("{} is not a valid change command", name.to_lowercase()))),
+        _ => {
+            return Err(Error::invalid(format!(
+                "{} is not a valid change command",
+                name.to_lowercase()
+            )));
+        }
     }
     Ok(())
 }
@@ -69,9 +80,9 @@ fn json_list(text: &str) -> Option<Vec<String>> {
 fn pairs(text: &str, name: &str) -> Result<Vec<(String, String)>, Error> {
     let words = words(text)?;
     if words.first().is_some_and(|w| !w.contains('=')) {
-        let (key, value) = text.split_once(char::is_whitespace).ok_or_else(|| {
-            Error::invalid(format!("{name} must have two arguments"))
-        })?;
+        let (key, value) = text
+            .split_once(char::is_whitespace)
+            .ok_or_else(|| Error::invalid(format!("{name} must have two arguments")))?;
         return Ok(vec![(key.to_owned(), value.trim().to_owned())]);
     }
     words
@@ -107,7 +118,9 @@ fn words(text: &str) -> Result<Vec<String>, Error> {
         }
     }
     if quote.is_some() {
-        return Err(Error::invalid(format!("unexpected end of statement while looking for matching quote: {text}")));
+        return Err(Error::invalid(format!(
+            "unexpected end of statement while looking for matching quote: {text}"
+        )));
     }
     words.extend(word);
     Ok(words)
@@ -144,12 +157,18 @@ mod tests {
         assert!(config.exposed_ports.contains("80/tcp") && config.exposed_ports.contains("53/udp"));
         assert_eq!(config.labels["k"], "v w");
         assert!(config.volumes.contains("/data"));
-        assert_eq!((config.working_dir.as_str(), config.user.as_str()), ("/a/b", "nobody"));
+        assert_eq!(
+            (config.working_dir.as_str(), config.user.as_str()),
+            ("/a/b", "nobody")
+        );
     }
 
     #[test]
     fn shell_form_goes_through_the_shell() {
-        assert_eq!(applied(&["ENTRYPOINT exec top"]).entrypoint.unwrap(), ["/bin/sh", "-c", "exec top"]);
+        assert_eq!(
+            applied(&["ENTRYPOINT exec top"]).entrypoint.unwrap(),
+            ["/bin/sh", "-c", "exec top"]
+        );
     }
 
     #[test]
@@ -159,7 +178,10 @@ mod tests {
             ("RUN true", "run is not a valid change command"),
             ("ENV", "ENV requires at least one argument"),
             ("EXPOSE abc", "invalid containerPort: abc"),
-            ("LABEL a='b", "unexpected end of statement while looking for matching quote: a='b"),
+            (
+                "LABEL a='b",
+                "unexpected end of statement while looking for matching quote: a='b",
+            ),
         ] {
             assert_eq!(apply(&mut config, line).unwrap_err().to_string(), text);
         }

@@ -41,7 +41,10 @@ pub(super) fn make(engine: &Inner) -> Result<Arc<Image>, Error> {
     match writing.join() {
         Ok(Ok(())) => image,
         Ok(Err(error)) => image.and(Err(failed(&error))),
-        Err(_) => Err(Error::new(crate::ErrorKind::System, "the built-in image was not written")),
+        Err(_) => Err(Error::new(
+            crate::ErrorKind::System,
+            "the built-in image was not written",
+        )),
     }
 }
 
@@ -53,16 +56,23 @@ fn write_archive(sink: io::PipeWriter) -> io::Result<()> {
         header.mode = if dir == "tmp" { 0o1777 } else { 0o755 };
         archive.append_empty(&header).map_err(io::Error::other)?;
     }
-    for (path, text) in [("etc/passwd", "root:x:0:0:root:/:/conex\n"), ("etc/group", "root:x:0:\n")] {
+    for (path, text) in [
+        ("etc/passwd", "root:x:0:0:root:/:/conex\n"),
+        ("etc/group", "root:x:0:\n"),
+    ] {
         let mut header = Header::new(path, EntryKind::Regular);
         header.mode = 0o644;
         header.size = text.len() as u64;
-        archive.append(&header, &mut text.as_bytes()).map_err(io::Error::other)?;
+        archive
+            .append(&header, &mut text.as_bytes())
+            .map_err(io::Error::other)?;
     }
     let mut header = Header::new("conex", EntryKind::Regular);
     header.mode = 0o755;
     header.size = program.metadata()?.len();
-    archive.append(&header, &mut program).map_err(io::Error::other)?;
+    archive
+        .append(&header, &mut program)
+        .map_err(io::Error::other)?;
     let mut sink = archive.finish().map_err(io::Error::other)?;
     io::Write::flush(&mut sink)
 }

@@ -13,7 +13,9 @@ use conex_spec::digest::chain_id;
 use conex_spec::image::{ContainerConfig, History, ImageConfig, RootFs};
 use conex_spec::platform::Platform;
 use conex_spec::reference::Reference;
-use conex_store::records::images::{self as records, ImageRecord, LayerRecord, LayerState, ReferenceRecord};
+use conex_store::records::images::{
+    self as records, ImageRecord, LayerRecord, LayerState, ReferenceRecord,
+};
 use futures_util::stream::{BoxStream, StreamExt};
 use tokio::sync::mpsc;
 
@@ -47,12 +49,20 @@ impl Engine {
             "" => "Imported from -".to_owned(),
             text => text.to_owned(),
         };
-        let plan = Plan { name, config, platform, message };
+        let plan = Plan {
+            name,
+            config,
+            platform,
+            message,
+        };
         let (sender, receiver) = mpsc::channel(8);
         tokio::spawn(feed(body, sender));
         let engine = Arc::clone(&self.inner);
         let done = tokio::task::spawn_blocking(move || {
-            let stream = BodyReader { receiver, current: Bytes::new() };
+            let stream = BodyReader {
+                receiver,
+                current: Bytes::new(),
+            };
             engine.import(Box::new(BufReader::with_capacity(1 << 18, stream)), plan)
         });
         Ok(futures_util::stream::once(async move {
@@ -109,9 +119,9 @@ impl Inner {
             size_bytes: 0,
             state: LayerState::Filling,
         })?;
-        let made = self.fill(&id, stream).and_then(|unpacked| {
-            self.name_import(&id, &provisional, &unpacked, plan)
-        });
+        let made = self
+            .fill(&id, stream)
+            .and_then(|unpacked| self.name_import(&id, &provisional, &unpacked, plan));
         if made.is_err() {
             self.abandon_layer(&provisional);
         }
@@ -129,7 +139,9 @@ impl Inner {
         let layer = self.driver.create(id, None).map_err(|e| failed(&e))?;
         let unpacked = unpack::unpack(stream, &layer, Limits::default())
             .map_err(|e| Error::invalid(format!("cannot import the archive: {}", chain(&e))))?;
-        layer.sync().map_err(|e| Error::system("sync the layer", &e))?;
+        layer
+            .sync()
+            .map_err(|e| Error::system("sync the layer", &e))?;
         Ok(unpacked)
     }
 
@@ -150,7 +162,10 @@ impl Inner {
             os: plan.platform.os.clone(),
             comment: Some(plan.message.clone()),
             config: Some(plan.config),
-            rootfs: RootFs { kind: RootFs::LAYERS.into(), diff_ids: vec![diff.clone()] },
+            rootfs: RootFs {
+                kind: RootFs::LAYERS.into(),
+                diff_ids: vec![diff.clone()],
+            },
             history: vec![History {
                 created: Some(rfc3339(now)),
                 comment: Some(plan.message),
@@ -170,7 +185,11 @@ impl Inner {
             state: LayerState::Ready,
         };
         // Two imports of the same content end here one after the other.
-        let naming = self.images.naming.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let naming = self
+            .images
+            .naming
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         let have = self.images.known().layers.contains_key(&top);
         let row = ImageRecord {
             id: image.id.to_string(),
@@ -185,14 +204,27 @@ impl Inner {
             .run(move |db| {
                 if !have {
                     records::delete_layer(db, &old)?;
-                    records::put_layer_filling(db, &new.chain_id, &new.diff_id, None, &new.layer_dir)?;
+                    records::put_layer_filling(
+                        db,
+                        &new.chain_id,
+                        &new.diff_id,
+                        None,
+                        &new.layer_dir,
+                    )?;
                     records::mark_layer_ready(db, &new.chain_id, new.size_bytes)?;
                 }
                 records::put_image(db, &row)?;
                 if let Some(name) = name {
                     let reference = name.to_string();
                     let image_id = row.id.clone();
-                    records::set_reference(db, &ReferenceRecord { reference, image_id, updated_ns: now })?;
+                    records::set_reference(
+                        db,
+                        &ReferenceRecord {
+                            reference,
+                            image_id,
+                            updated_ns: now,
+                        },
+                    )?;
                 }
                 Ok(())
             })
@@ -204,9 +236,13 @@ impl Inner {
                 known.layers.remove(provisional);
                 known.layers.insert(top, layer);
             }
-            known.images.insert(image.id.to_string(), Arc::clone(&image));
+            known
+                .images
+                .insert(image.id.to_string(), Arc::clone(&image));
             if let Some(name) = &plan.name {
-                known.references.insert(name.to_string(), (image.id.to_string(), now));
+                known
+                    .references
+                    .insert(name.to_string(), (image.id.to_string(), now));
             }
         }
         drop(naming);

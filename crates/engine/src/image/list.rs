@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 
 use conex_api::container::DriverData;
 use conex_api::filters::InvalidFilter;
-use conex_api::image::{
-    Config, Inspect, ListOptions, Metadata, RootFs as ApiRootFs, Summary,
-};
+use conex_api::image::{Config, Inspect, ListOptions, Metadata, RootFs as ApiRootFs, Summary};
 
 use conex_spec::digest::Digest;
 
@@ -14,8 +12,16 @@ use super::{Image, Known, familiar};
 use crate::time::rfc3339;
 use crate::{Engine, Error};
 
-const FILTERS: [&str; 8] =
-    ["before", "dangling", "label", "reference", "since", "until", "containers", "label!"];
+const FILTERS: [&str; 8] = [
+    "before",
+    "dangling",
+    "label",
+    "reference",
+    "since",
+    "until",
+    "containers",
+    "label!",
+];
 
 impl Engine {
     /// Images, newest first. Intermediate ones (parents of others) only when
@@ -30,7 +36,11 @@ impl Engine {
             for word in filters.get(key) {
                 times.push(created_ns(&*images.find(word)?));
             }
-            Ok(if key == "before" { times.into_iter().max() } else { times.into_iter().min() })
+            Ok(if key == "before" {
+                times.into_iter().max()
+            } else {
+                times.into_iter().min()
+            })
         };
         let (before, since) = (time_of("before")?, time_of("since")?);
         let until = match filters.get("until").next() {
@@ -43,8 +53,11 @@ impl Engine {
         for (name, (id, _)) in &known.references {
             names.entry(id).or_default().push(name);
         }
-        let parents: std::collections::HashSet<&str> =
-            known.images.values().filter_map(|i| i.parent.as_deref()).collect();
+        let parents: std::collections::HashSet<&str> = known
+            .images
+            .values()
+            .filter_map(|i| i.parent.as_deref())
+            .collect();
         let mut found = Vec::new();
         for (id, image) in &known.images {
             let mut own: Vec<&str> = names.get(id.as_str()).cloned().unwrap_or_default();
@@ -71,18 +84,21 @@ impl Engine {
             {
                 continue;
             }
-            found.push((created, Summary {
-                containers: -1,
-                created: created / 1_000_000_000,
-                id: id.clone(),
-                labels: Some(labels),
-                parent_id: image.parent.clone().unwrap_or_default(),
-                repo_tags: own.iter().map(|n| familiar(n)).collect(),
-                repo_digests: Vec::new(),
-                shared_size,
-                size: image.size_bytes,
-                ..Summary::default()
-            }));
+            found.push((
+                created,
+                Summary {
+                    containers: -1,
+                    created: created / 1_000_000_000,
+                    id: id.clone(),
+                    labels: Some(labels),
+                    parent_id: image.parent.clone().unwrap_or_default(),
+                    repo_tags: own.iter().map(|n| familiar(n)).collect(),
+                    repo_digests: Vec::new(),
+                    shared_size,
+                    size: image.size_bytes,
+                    ..Summary::default()
+                },
+            ));
         }
         found.sort_by(|(a, x), (b, y)| b.cmp(a).then_with(|| x.id.cmp(&y.id)));
         Ok(found.into_iter().map(|(_, summary)| summary).collect())
@@ -95,7 +111,11 @@ impl Engine {
         let config = &image.config;
         let last_tag = {
             let known = self.inner.images.known();
-            let times = known.references.values().filter(|(i, _)| *i == id).map(|(_, t)| *t);
+            let times = known
+                .references
+                .values()
+                .filter(|(i, _)| *i == id)
+                .map(|(_, t)| *t);
             times.max()
         };
         // Both speak the same JSON; the API's leaves out what is not set.
@@ -118,9 +138,16 @@ impl Engine {
             graph_driver: Some(self.image_driver(&image)),
             root_fs: ApiRootFs {
                 kind: "layers".into(),
-                layers: config.rootfs.diff_ids.iter().map(ToString::to_string).collect(),
+                layers: config
+                    .rootfs
+                    .diff_ids
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect(),
             },
-            metadata: Metadata { last_tag_time: last_tag.map(rfc3339).unwrap_or_default() },
+            metadata: Metadata {
+                last_tag_time: last_tag.map(rfc3339).unwrap_or_default(),
+            },
             id,
             ..Inspect::default()
         })
@@ -130,7 +157,10 @@ impl Engine {
         use conex_layers::driver::Rootfs;
         let name = self.inner.driver.kind().name().to_owned();
         let mut data = BTreeMap::new();
-        let top = image.chains.last().and_then(|chain| self.inner.layer_of(chain).ok());
+        let top = image
+            .chains
+            .last()
+            .and_then(|chain| self.inner.layer_of(chain).ok());
         if let Some(Ok(Rootfs::Overlay(recipe))) = top.map(|top| self.inner.driver.rootfs(&top)) {
             let mut paths = recipe.lowers.iter().map(|p| p.display().to_string());
             if let Some(own) = paths.next() {
@@ -141,12 +171,20 @@ impl Engine {
                 data.insert("LowerDir".into(), below.join(":"));
             }
         }
-        DriverData { name, data: Some(data) }
+        DriverData {
+            name,
+            data: Some(data),
+        }
     }
 }
 
 fn labels_of(image: &Image) -> BTreeMap<String, String> {
-    image.config.config.as_ref().map(|c| c.labels.clone()).unwrap_or_default()
+    image
+        .config
+        .config
+        .as_ref()
+        .map(|c| c.labels.clone())
+        .unwrap_or_default()
 }
 
 /// Bytes of those layers of an image that other images stand on too.
@@ -154,7 +192,10 @@ fn shared_bytes(known: &Known, image: &Image) -> i64 {
     let has = |other: &Image, chain: &Digest| other.id != image.id && other.chains.contains(chain);
     let shared = |chain: &&Digest| known.images.values().any(|other| has(other, chain));
     let layers = image.chains.iter().filter(shared);
-    layers.filter_map(|chain| known.layers.get(chain.as_str())).map(|l| l.size_bytes).sum()
+    layers
+        .filter_map(|chain| known.layers.get(chain.as_str()))
+        .map(|l| l.size_bytes)
+        .sum()
 }
 
 /// When the image says it was made; 0 when it does not.
@@ -172,7 +213,10 @@ fn until_ns(word: &str) -> Result<i64, Error> {
         return Ok(seconds.saturating_mul(1_000_000_000));
     }
     let span = word.parse::<jiff::SignedDuration>();
-    let span = span.map_err(|_| InvalidFilter::Value { key: "until".into(), value: word.into() })?;
+    let span = span.map_err(|_| InvalidFilter::Value {
+        key: "until".into(),
+        value: word.into(),
+    })?;
     Ok(crate::time::now_ns() - span.as_nanos() as i64)
 }
 
@@ -199,7 +243,9 @@ fn glob(pattern: &[u8], name: &[u8]) -> bool {
         }
         (Some((b'?', rest)), Some((c, tail))) => *c != b'/' && glob(rest, tail),
         (Some((b'[', rest)), Some((c, tail))) => {
-            let Some(end) = rest.iter().position(|c| *c == b']') else { return false };
+            let Some(end) = rest.iter().position(|c| *c == b']') else {
+                return false;
+            };
             let (class, rest) = (&rest[..end], &rest[end + 1..]);
             let (class, negated) = match class.split_first() {
                 Some((b'^', class)) => (class, true),
@@ -236,7 +282,14 @@ mod tests {
     #[test]
     fn references_match_by_any_of_their_names() {
         let full = "docker.io/library/busybox:1.36";
-        for pattern in ["busybox", "busy*", "busybox:1.*", "busybox:1.3[0-9]", full, "b?sybox"] {
+        for pattern in [
+            "busybox",
+            "busy*",
+            "busybox:1.*",
+            "busybox:1.3[0-9]",
+            full,
+            "b?sybox",
+        ] {
             assert!(matches_reference(pattern, full), "{pattern}");
         }
         for pattern in ["busy", "*:latest", "library/*:2", "busybox:1.3[^6]"] {
@@ -259,19 +312,25 @@ mod tests {
         let mut known = Known::default();
         for image in images {
             for (chain, size_bytes) in image.chains.iter().zip([10, 5]) {
-                known.layers.insert(chain.to_string(), LayerRecord {
-                    chain_id: chain.to_string(),
-                    diff_id: String::new(),
-                    parent_chain: None,
-                    layer_dir: String::new(),
-                    size_bytes,
-                    state: LayerState::Ready,
-                });
+                known.layers.insert(
+                    chain.to_string(),
+                    LayerRecord {
+                        chain_id: chain.to_string(),
+                        diff_id: String::new(),
+                        parent_chain: None,
+                        layer_dir: String::new(),
+                        size_bytes,
+                        state: LayerState::Ready,
+                    },
+                );
             }
             known.images.insert(image.id.to_string(), image.into());
         }
-        let mut shared: Vec<(usize, i64)> =
-            known.images.values().map(|i| (i.chains.len(), shared_bytes(&known, i))).collect();
+        let mut shared: Vec<(usize, i64)> = known
+            .images
+            .values()
+            .map(|i| (i.chains.len(), shared_bytes(&known, i)))
+            .collect();
         shared.sort_unstable();
         assert_eq!(shared, [(1, 0), (1, 10), (2, 10)]);
     }

@@ -19,7 +19,9 @@ impl Engine {
         let invalid = |e: &dyn std::error::Error| Error::invalid(e.to_string());
         let target = Reference::parse(repo).map_err(|e| invalid(&e))?;
         if target.digest().is_some() {
-            return Err(Error::invalid("refusing to create a tag with a digest reference"));
+            return Err(Error::invalid(
+                "refusing to create a tag with a digest reference",
+            ));
         }
         let target = match tag {
             "" => target.with_default_tag(),
@@ -38,7 +40,11 @@ impl Engine {
                 .db
                 .run(move |db| records::set_reference(db, &row))
                 .map_err(|e| Error::system("record the name", &e))?;
-            engine.images.known_mut().references.insert(full, (id.clone(), now));
+            engine
+                .images
+                .known_mut()
+                .references
+                .insert(full, (id.clone(), now));
             engine.image_event("tag", &id, &target.familiar());
             Ok(())
         })
@@ -63,7 +69,9 @@ impl Engine {
 async fn blocking<T: Send + 'static>(
     job: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
-    tokio::task::spawn_blocking(job).await.map_err(|e| Error::system("change images", &e))?
+    tokio::task::spawn_blocking(job)
+        .await
+        .map_err(|e| Error::system("change images", &e))?
 }
 
 impl Inner {
@@ -75,7 +83,9 @@ impl Inner {
             let own = known.references.iter().filter(|(_, (i, _))| *i == id);
             own.map(|(name, _)| name.clone()).collect()
         };
-        let asked = Reference::parse(word).ok().map(|r| r.with_default_tag().to_string());
+        let asked = Reference::parse(word)
+            .ok()
+            .map(|r| r.with_default_tag().to_string());
         let by_name = asked.filter(|full| names.contains(full));
         let short = crate::id::short(&id).to_owned();
         let mut done = Vec::new();
@@ -184,7 +194,11 @@ impl Inner {
     }
 
     fn has_children(&self, id: &str) -> bool {
-        self.images.known().images.values().any(|i| i.parent.as_deref() == Some(id))
+        self.images
+            .known()
+            .images
+            .values()
+            .any(|i| i.parent.as_deref() == Some(id))
     }
 
     /// Containers of an image, running ones first: id, and whether it runs.

@@ -71,12 +71,21 @@ impl Overlay2 {
         let home = tree::open_directory(rustix::fs::CWD, &self.home).map_err(failed())?;
         let mut left = Vec::new();
         tree::for_each(home.as_fd(), &mut |name, _| {
-            left.extend(name.to_str().ok().filter(|n| n.starts_with(DISCARDED)).map(str::to_owned));
+            left.extend(
+                name.to_str()
+                    .ok()
+                    .filter(|n| n.starts_with(DISCARDED))
+                    .map(str::to_owned),
+            );
             Ok(())
         })
         .map_err(failed())?;
         for name in left {
-            Discarded { parent: self.home.clone(), name }.delete()?;
+            Discarded {
+                parent: self.home.clone(),
+                name,
+            }
+            .delete()?;
         }
         Ok(())
     }
@@ -268,14 +277,22 @@ impl Driver for Overlay2 {
         })?;
         let away = format!("{DISCARDED}{id}.{suffix}");
         match rustix::fs::rename(&directory, self.tmp.join(&away)) {
-            Ok(()) => return Ok(Some(Discarded { parent: self.tmp.clone(), name: away })),
+            Ok(()) => {
+                return Ok(Some(Discarded {
+                    parent: self.tmp.clone(),
+                    name: away,
+                }));
+            }
             Err(Errno::NOENT) => return Ok(None),
             // The driver's directory is a mount of its own: aside within it.
             Err(Errno::XDEV) => {}
             Err(source) => return Err(io("remove", directory)(source)),
         }
         rustix::fs::rename(&directory, self.home.join(&away)).map_err(io("remove", directory))?;
-        Ok(Some(Discarded { parent: self.home.clone(), name: away }))
+        Ok(Some(Discarded {
+            parent: self.home.clone(),
+            name: away,
+        }))
     }
 
     fn usage(&self, id: &LayerId) -> Result<Usage, Error> {

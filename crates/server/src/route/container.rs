@@ -142,7 +142,11 @@ pub(super) async fn resize(call: &Call, name: &str) -> Result<Response<Body>, Er
 }
 
 /// One side of a terminal in characters; the kernel's terminals end at 65535.
-pub(super) fn terminal_side(query: &Query, side: &'static str, parameter: &str) -> Result<u16, Error> {
+pub(super) fn terminal_side(
+    query: &Query,
+    side: &'static str,
+    parameter: &str,
+) -> Result<u16, Error> {
     let value = query.get(parameter).unwrap_or_default();
     let length: u32 = value
         .parse()

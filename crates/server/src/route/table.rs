@@ -164,8 +164,16 @@ mod tests {
                 r#"ContainerAttach("c")"#,
             ),
             (Method::POST, "containers/c/pause", r#"ContainerPause("c")"#),
-            (Method::POST, "containers/c/unpause", r#"ContainerUnpause("c")"#),
-            (Method::POST, "containers/c/rename", r#"ContainerRename("c")"#),
+            (
+                Method::POST,
+                "containers/c/unpause",
+                r#"ContainerUnpause("c")"#,
+            ),
+            (
+                Method::POST,
+                "containers/c/rename",
+                r#"ContainerRename("c")"#,
+            ),
             (Method::GET, "containers/c/top", r#"ContainerTop("c")"#),
             (Method::POST, "containers/c/exec", r#"ContainerExec("c")"#),
             (Method::POST, "exec/e/start", r#"ExecStart("e")"#),

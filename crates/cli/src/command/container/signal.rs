@@ -130,7 +130,13 @@ pub(super) fn follow_size_of(client: Client, path: String) {
 
 /// Tells a container the size of its terminal; a container that ended meanwhile has none.
 pub(super) async fn resize(client: &Client, container: &str, rows: u32, columns: u32) {
-    resize_of(client, &format!("/containers/{}", segment(container)), rows, columns).await;
+    resize_of(
+        client,
+        &format!("/containers/{}", segment(container)),
+        rows,
+        columns,
+    )
+    .await;
 }
 
 async fn resize_of(client: &Client, path: &str, rows: u32, columns: u32) {

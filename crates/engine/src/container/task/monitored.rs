@@ -24,7 +24,10 @@ impl Monitored {
     pub(crate) fn new(link: Link, pidfd: OwnedFd) -> std::io::Result<Monitored> {
         let socket = std::os::unix::net::UnixDatagram::from(link.into_fd());
         socket.set_nonblocking(true)?;
-        Ok(Monitored { link: UnixDatagram::from_std(socket)?, pidfd })
+        Ok(Monitored {
+            link: UnixDatagram::from_std(socket)?,
+            pidfd,
+        })
     }
 
     /// The next thing it says.
@@ -58,7 +61,10 @@ impl Monitored {
 /// Whether a descriptor has one of some events, or its other end is closed.
 pub(super) fn is_ready(fd: &OwnedFd, events: PollFlags) -> bool {
     let mut fds = [PollFd::new(fd, events)];
-    let now = rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 };
+    let now = rustix::time::Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     matches!(rustix::event::poll(&mut fds, Some(&now)), Ok(1..))
 }
 
@@ -74,7 +80,10 @@ mod tests {
             rustix::process::getpid(),
             rustix::process::PidfdFlags::empty(),
         );
-        (Monitored::new(Link::new(ours), pidfd.unwrap()).unwrap(), theirs)
+        (
+            Monitored::new(Link::new(ours), pidfd.unwrap()).unwrap(),
+            theirs,
+        )
     }
 
     #[tokio::test]
