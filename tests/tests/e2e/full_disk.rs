@@ -62,6 +62,42 @@ fn an_import_that_does_not_fit_leaves_the_room_it_took() {
 }
 
 #[test]
+fn a_decompression_bomb_ends_where_the_disk_does_and_leaves_nothing() {
+    on_a_small_disk(|engine| {
+        // 400 MiB of zeros in less than half a MiB of gzip.
+        let room = tempfile::tempdir().expect("a directory on the large disk");
+        let (zeros, bomb) = (room.path().join("zeros"), room.path().join("bomb.tar.gz"));
+        std::fs::File::create(&zeros)
+            .and_then(|file| file.set_len(400 << 20))
+            .expect("a sparse file");
+        let made = std::process::Command::new("tar")
+            .args(["-C", &room.path().to_string_lossy(), "-czf"])
+            .arg(&bomb)
+            .arg("zeros")
+            .status();
+        assert!(made.is_ok_and(|status| status.success()));
+        assert!(std::fs::metadata(&bomb).is_ok_and(|m| m.len() < 1 << 20));
+
+        let layers = engine.layer_directories();
+        let free = engine.free_bytes();
+        let cli = engine.cli(Client::Conex);
+        let complaint = cli.fails(1, &["import", &bomb.to_string_lossy(), "bomb"]);
+        assert!(
+            complaint.to_lowercase().contains("no space left on device"),
+            "{complaint}"
+        );
+        assert_eq!(engine.layer_directories(), layers);
+        engine.settle();
+        let lost = free.saturating_sub(engine.free_bytes());
+        assert!(lost < 2 << 20, "{lost} bytes are lost");
+        assert_eq!(
+            cli.ok(&["images", "--format", "{{.Repository}}"]),
+            "busybox"
+        );
+    });
+}
+
+#[test]
 fn a_container_that_fills_the_disk_harms_only_itself() {
     on_a_small_disk(|engine| {
         let cli = engine.cli(Client::Conex);
