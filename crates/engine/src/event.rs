@@ -13,7 +13,7 @@ use tokio::sync::broadcast::{self, error::RecvError};
 use crate::time::now_ns;
 
 /// Events remembered for `since`; Docker keeps 256.
-const REMEMBERED: usize = 4096;
+const REMEMBERED: usize = 1024;
 /// How far a slow listener may fall behind before it misses events.
 const BEHIND: usize = 4096;
 
