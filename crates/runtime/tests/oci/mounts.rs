@@ -78,11 +78,11 @@ fn the_root_is_read_only_if_asked_but_not_what_is_mounted_below() {
     let mut bundle = bundle_or_skip!();
     bundle.spec.root.as_mut().unwrap().readonly = true;
     bundle.spec.mounts.push(tmpfs("/var/own", "size=1m"));
-    bundle.process().cwd = "/work/dir".into();
+    bundle.process().cwd = "/job/dir".into();
     let text = bundle.run_script("touch /x 2>&1; touch /var/own/y && echo written; pwd");
     assert_eq!(
         text,
-        "touch: /x: Read-only file system\nwritten\n/work/dir\n"
+        "touch: /x: Read-only file system\nwritten\n/job/dir\n"
     );
 }
 
