@@ -50,6 +50,19 @@ pub fn processes(room: &Path, ids: &[String]) -> Vec<u32> {
     found
 }
 
+/// Waits until a process that is on its way out has ended; panics when it does
+/// not.
+pub fn await_end(pid: u32) {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    let Some(pid) = pid else { return };
+    // It may be gone already.
+    let Ok(pidfd) = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()) else {
+        return;
+    };
+    let ended = crate::process::readable_within(&pidfd, std::time::Duration::from_secs(10));
+    assert!(ended.is_ok_and(|ended| ended), "process {pid:?} stays");
+}
+
 /// Mount points below the room, in the order in which they can be unmounted.
 pub fn mounts(room: &Path) -> Vec<PathBuf> {
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
