@@ -195,12 +195,16 @@ mod tests {
     #[test]
     fn a_process_that_names_the_room_is_found_and_ended() {
         let dir = tempfile::tempdir().unwrap();
-        let script = format!("read x; : {}", dir.path().display());
+        let script = format!("echo; read x; : {}", dir.path().display());
         let mut child = Command::new("sh")
             .args(["-c", &script])
             .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
             .spawn()
             .unwrap();
+        // Its first word says that it has been executed.
+        let mut word = [0];
+        std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut word).unwrap();
         assert_eq!(processes(dir.path(), &[]), [child.id()]);
         end(child.id(), Instant::now() + Duration::from_secs(10));
         assert!(!child.wait().unwrap().success());

@@ -43,7 +43,7 @@ pub(super) async fn remove(
     engine: &Arc<Inner>,
     container: &Arc<Container>,
     volumes: bool,
-    monitored: Option<Monitored>,
+    mut monitored: Option<Monitored>,
 ) -> Result<(), Error> {
     let worker = Arc::clone(engine);
     let removed = Arc::clone(container);
@@ -61,6 +61,10 @@ pub(super) async fn remove(
         Err(error) => {
             // A full disk: deleting the files may be what it takes.
             tracing::warn!(container = container.id(), %error, "its files go first");
+            if let Some(monitored) = monitored.take() {
+                // While the root is mounted, deleted files keep their blocks.
+                monitored.released().await;
+            }
             let deleting = tokio::task::spawn_blocking(move || delete(discarded));
             let _joined = deleting.await.is_err();
             delete_record(engine, container.id()).await?;
