@@ -11,7 +11,7 @@ use crate::time::now_ns;
 use crate::{Engine, Error};
 
 /// moby daemon/list.go.
-const FILTERS: [&str; 16] = [
+const FILTERS: [&str; 15] = [
     "ancestor",
     "before",
     "exited",
@@ -27,7 +27,6 @@ const FILTERS: [&str; 16] = [
     "since",
     "status",
     "volume",
-    "annotation",
 ];
 const STATES: [&str; 7] = [
     "created",

@@ -12,16 +12,7 @@ use super::{Image, Known, familiar};
 use crate::time::rfc3339;
 use crate::{Engine, Error};
 
-const FILTERS: [&str; 8] = [
-    "before",
-    "dangling",
-    "label",
-    "reference",
-    "since",
-    "until",
-    "containers",
-    "label!",
-];
+const FILTERS: [&str; 6] = ["before", "dangling", "label", "reference", "since", "until"];
 
 impl Engine {
     /// Images, newest first. Intermediate ones (parents of others) only when
