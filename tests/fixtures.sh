@@ -82,13 +82,19 @@ make_debian() {
 	root=$(mktemp -d "$fixtures/debian.XXXXXX")
 	chmod 755 "$root"
 	note "making a Debian root (once)"
-	if ! PATH=$PATH:/usr/sbin debootstrap --variant=minbase bookworm "$root" >"$fixtures/debootstrap.log" 2>&1 9>&-; then
+	# In a mount namespace of its own: the /proc it mounts must not stay behind in the root.
+	if ! PATH=$PATH:/usr/sbin unshare --mount --propagation private \
+		debootstrap --variant=minbase bookworm "$root" >"$fixtures/debootstrap.log" 2>&1 9>&-; then
 		note "debootstrap failed: $(tail -n 1 "$fixtures/debootstrap.log")"
 		rm -rf --one-file-system "$root"
 		return 1
 	fi
 	rm -rf "$root"/var/cache/apt/archives/*.deb "$root"/var/lib/apt/lists/*
-	tar -C "$root" --sort=name --numeric-owner -cf "$fixtures/debian.tar.part" .
+	if ! tar -C "$root" --sort=name --numeric-owner --one-file-system -cf "$fixtures/debian.tar.part" .; then
+		note "the Debian root cannot be packed"
+		rm -rf --one-file-system "$root"
+		return 1
+	fi
 	mv "$fixtures/debian.tar.part" "$fixtures/debian.tar"
 	rm -rf --one-file-system "$root"
 }
