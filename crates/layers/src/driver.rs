@@ -17,6 +17,10 @@
 //! there, a container layer goes on top of that, and [`Driver::rootfs`] tells
 //! how to mount it. [`Rootfs::mount`] does so.
 //!
+//! *Diff, commit, export.* [`Rootfs::difference`] puts a layer beside what is
+//! below it, [`Rootfs::view`] shows both as one; neither disturbs a container
+//! that runs on the layer.
+//!
 //! *Remove.* [`Driver::discard`] takes the name away at once, [`Discarded::delete`]
 //! the files, whenever there is time; a crash between leaves something in
 //! `tmp`, never half a layer.
@@ -38,6 +42,7 @@ use std::str::FromStr;
 use conex_spec::digest::Digest;
 use rustix::io::Errno;
 
+use crate::difference::Difference;
 use crate::extract::Whiteouts;
 use crate::overlay::{OverlayOptions, OverlayRecipe};
 
@@ -230,6 +235,23 @@ impl Rootfs {
     pub fn mount(&self, options: OverlayOptions) -> Result<OwnedFd, crate::overlay::Error> {
         match self {
             Self::Overlay(recipe) => recipe.mount(options),
+        }
+    }
+
+    /// All of it, to be read only. Unlike [`Self::mount`] it does not take hold
+    /// of a container layer, which may be mounted elsewhere and be written to
+    /// meanwhile, and its end syncs nothing.
+    pub fn view(&self) -> Result<OwnedFd, crate::overlay::Error> {
+        match self {
+            Self::Overlay(recipe) => recipe.view(),
+        }
+    }
+
+    /// The layer beside what is below it, for `diff`, `commit` and `save`. A
+    /// driver whose layers are whole trees gives both directories.
+    pub fn difference(&self) -> Result<Difference, crate::overlay::Error> {
+        match self {
+            Self::Overlay(recipe) => recipe.difference(),
         }
     }
 }

@@ -7,6 +7,8 @@
 //! registries: it gets names for layers and streams of bytes. It keeps no
 //! records; which layers should exist is the engine's to know.
 
+mod attribute;
+pub mod difference;
 pub mod digest;
 pub mod driver;
 pub mod extract;
@@ -16,5 +18,6 @@ pub mod implied;
 pub mod init;
 mod metadata;
 pub mod overlay;
+pub mod pack;
 mod tree;
 pub mod unpack;

@@ -29,6 +29,8 @@ use rustix::mount::{
 };
 use rustix::thread::UnshareFlags;
 
+use crate::difference::{Difference, Holds};
+
 /// Longest string that `fsconfig` takes.
 const STRING_BYTES: usize = 255;
 
@@ -124,6 +126,50 @@ impl OverlayRecipe {
             }
             result => result,
         }
+    }
+
+    /// The whole stack read-only. What is the upper directory elsewhere is a
+    /// lower one here, so that the kernel takes this mount for no second writer.
+    pub(crate) fn view(&self) -> Result<OwnedFd, Error> {
+        let upper = self.writable.iter().map(|writable| &writable.upper);
+        let lowers: Vec<PathBuf> = upper.chain(&self.lowers).cloned().collect();
+        Self::merged(&lowers)
+    }
+
+    /// The topmost directory beside those below it as one.
+    pub(crate) fn difference(&self) -> Result<Difference, Error> {
+        let (layer, below) = match &self.writable {
+            Some(writable) => (&writable.upper, self.lowers.as_slice()),
+            None => {
+                let (layer, below) = self.lowers.split_first().expect("a stack has a layer");
+                (layer, below)
+            }
+        };
+        let opened = open_directory(layer)?;
+        let below = match below {
+            [] => None,
+            below => Some(Self::merged(below)?),
+        };
+        Ok(Difference {
+            layer: opened,
+            below,
+            holds: Holds::Changes,
+        })
+    }
+
+    /// Directories read as one, topmost first; the kernel mounts no single one.
+    fn merged(lowers: &[PathBuf]) -> Result<OwnedFd, Error> {
+        if let [only] = lowers {
+            return open_directory(only);
+        }
+        let recipe = Self {
+            lowers: lowers.to_vec(),
+            writable: None,
+        };
+        recipe.mount(OverlayOptions {
+            access: Access::ReadOnly,
+            ..OverlayOptions::default()
+        })
     }
 
     fn mount_by_options(&self, options: OverlayOptions) -> Result<OwnedFd, Error> {
@@ -248,6 +294,13 @@ impl Named {
         self.held.push(directory);
         Ok(name.into_bytes())
     }
+}
+
+fn open_directory(path: &Path) -> Result<OwnedFd, Error> {
+    crate::tree::open_directory(CWD, path).map_err(|source| Error::Open {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 fn open_path(path: &Path) -> Result<OwnedFd, Error> {

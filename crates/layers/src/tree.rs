@@ -5,7 +5,6 @@
 //! names, goes up by `..`, and checks that it arrived where it came from.
 
 use std::ffi::{CStr, CString};
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, Stat};
@@ -133,8 +132,8 @@ pub(crate) fn for_each(
     directory: BorrowedFd<'_>,
     show: &mut dyn FnMut(&CStr, FileType) -> Result<(), Errno>,
 ) -> Result<(), Errno> {
-    let mut buffer = vec![MaybeUninit::uninit(); 32 * 1024];
-    let mut entries = RawDir::new(directory, &mut buffer);
+    let mut buffer: Vec<u8> = Vec::with_capacity(32 * 1024);
+    let mut entries = RawDir::new(directory, buffer.spare_capacity_mut());
     while let Some(entry) = entries.next() {
         let entry = entry?;
         let name = entry.file_name();
