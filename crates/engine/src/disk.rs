@@ -6,6 +6,7 @@
 //!   lock                           one engine per data root
 //!   state.db                       containers (hot, no fsync per commit)
 //!   image/image.db                 images, layers, references (synced)
+//!   image/recipes/<layer>          how the layer's archive comes back
 //!   containers/<id>/               config.json, hosts, hostname, resolv.conf, <id>-json.log
 //!   overlay2/<layer>/              layers and container layers
 //!   volumes/<name>/_data
@@ -62,6 +63,10 @@ impl Root {
 
     pub(crate) fn image_database(&self) -> PathBuf {
         self.data.join("image/image.db")
+    }
+
+    pub(crate) fn recipes(&self) -> PathBuf {
+        self.data.join("image/recipes")
     }
 
     pub(crate) fn containers(&self) -> PathBuf {

@@ -4,17 +4,26 @@
 //! the digest of those bytes. Names point to images; an image without a name
 //! is dangling. Layers are shared and counted by who stands on them.
 
+mod append;
 mod change;
 mod hello;
 mod import;
+// What nobody calls yet is for load and pull.
+#[allow(dead_code)]
+pub(crate) mod ingest;
+#[allow(dead_code)]
+mod layer;
 mod list;
+#[allow(dead_code)]
+mod record;
 mod remove;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use conex_layers::driver::{Discarded, Driver, LayerId};
+use conex_layers::driver::{Discarded, LayerId};
 use conex_layers::overlay::{Access, OverlayOptions};
+use conex_layers::recipe::Recipes;
 use conex_spec::digest::Digest;
 use conex_spec::image::ImageConfig;
 use conex_spec::reference::{self, Reference};
@@ -43,17 +52,24 @@ pub(crate) struct Images {
     known: RwLock<Known>,
     /// One init layer is built at a time; a second builder finds it done.
     init: std::sync::Mutex<()>,
-    /// One import at a time decides whether its layer is new.
-    naming: std::sync::Mutex<()>,
+    /// See [`layer`].
+    layering: std::sync::Mutex<()>,
+    /// How the layers' archives come back.
+    recipes: Recipes,
 }
 
 #[derive(Debug, Default)]
 struct Known {
     images: HashMap<String, Arc<Image>>,
-    /// Full name with tag → image id, and when it was set.
+    /// Full name with tag or digest → image id, and when it was set.
     references: BTreeMap<String, (String, i64)>,
     /// Chain id → layer; init layers under `init:<chain>`.
     layers: HashMap<String, LayerRecord>,
+    /// Chains whose layer somebody in this process is filling or has filled,
+    /// until it is ready.
+    fills: HashMap<String, Arc<layer::Fill>>,
+    /// How many need a chain's layer beside the images.
+    holds: HashMap<String, usize>,
 }
 
 impl Images {
@@ -91,7 +107,8 @@ impl Images {
             db,
             known: RwLock::new(known),
             init: std::sync::Mutex::default(),
-            naming: std::sync::Mutex::default(),
+            layering: std::sync::Mutex::default(),
+            recipes: Recipes::open(&root.recipes()).map_err(std::io::Error::other)?,
         })
     }
 
@@ -101,46 +118,6 @@ impl Images {
 
     fn known_mut(&self) -> RwLockWriteGuard<'_, Known> {
         self.known.write().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Removes what an earlier engine began and did not finish. Blocks.
-    pub(crate) fn drop_unfinished(&self, driver: &dyn Driver) {
-        let unfinished: Vec<LayerRecord> = {
-            let known = self.known();
-            let filling = |l: &&LayerRecord| l.state == LayerState::Filling;
-            known.layers.values().filter(filling).cloned().collect()
-        };
-        for layer in unfinished {
-            if let Err(error) = self.drop_layer(driver, &layer) {
-                tracing::warn!(layer = layer.layer_dir, %error, "an unfinished layer is left");
-            }
-        }
-    }
-
-    /// Files first: a record without its directory is finished by the next
-    /// start. Blocks.
-    fn drop_layer(&self, driver: &dyn Driver, layer: &LayerRecord) -> Result<(), Error> {
-        if let Ok(id) = layer.layer_dir.parse::<LayerId>() {
-            let discarded = driver
-                .discard(&id)
-                .map_err(|e| Error::system("remove a layer", &e))?;
-            delete_behind(discarded);
-        }
-        let chain = layer.chain_id.clone();
-        self.db
-            .run(move |db| records::delete_layer(db, &chain))
-            .map_err(|e| Error::system("remove a layer's record", &e))?;
-        self.known_mut().layers.remove(&layer.chain_id);
-        Ok(())
-    }
-
-    /// Names of all layer directories that have a record.
-    pub(crate) fn layer_directories(&self) -> BTreeSet<String> {
-        self.known()
-            .layers
-            .values()
-            .map(|l| l.layer_dir.clone())
-            .collect()
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -208,14 +185,30 @@ impl Images {
         }
     }
 
-    /// Familiar names of an image, in order.
-    fn names_of(&self, id: &str) -> Vec<String> {
+    /// Familiar names of an image, in order: with tags, and with digests.
+    fn names_of(&self, id: &str) -> Names {
         let known = self.known();
         let names = known
             .references
             .iter()
             .filter(|(_, (image, _))| image == id);
-        names.map(|(name, _)| familiar(name)).collect()
+        Names::of(names.map(|(name, _)| name.as_str()))
+    }
+}
+
+/// What an image is called, as people see it.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Names {
+    /// `busybox:latest`.
+    tags: Vec<String>,
+    /// `busybox@sha256:…`, for images that came from a registry.
+    digests: Vec<String>,
+}
+
+impl Names {
+    fn of<'a>(full: impl Iterator<Item = &'a str>) -> Names {
+        let (digests, tags) = full.map(familiar).partition(|name| name.contains('@'));
+        Names { tags, digests }
     }
 }
 
@@ -371,60 +364,5 @@ impl Inner {
             }
         }?;
         layer.sync().map_err(|e| failed(&e))
-    }
-
-    /// The driver's name of a chain's top layer.
-    pub(crate) fn layer_of(&self, chain: &Digest) -> Result<LayerId, Error> {
-        let known = self.images.known();
-        let layer = known.layers.get(chain.as_str());
-        let name = layer.map(|l| l.layer_dir.as_str()).ok_or_else(|| {
-            Error::new(
-                crate::ErrorKind::System,
-                format!("layer {chain} has no record"),
-            )
-        })?;
-        name.parse()
-            .map_err(|e| Error::system("read a layer's record", &e))
-    }
-
-    /// Records a layer before its directory exists.
-    fn begin_layer(&self, layer: LayerRecord) -> Result<(), Error> {
-        let row = layer.clone();
-        self.images
-            .db
-            .run(move |db| {
-                let parent = row.parent_chain.as_deref();
-                records::put_layer_filling(db, &row.chain_id, &row.diff_id, parent, &row.layer_dir)
-            })
-            .map_err(|e| Error::system("record a layer", &e))?;
-        self.images
-            .known_mut()
-            .layers
-            .insert(layer.chain_id.clone(), layer);
-        Ok(())
-    }
-
-    /// Its content is complete and on the disk.
-    fn finish_layer(&self, chain: &str, size_bytes: i64) -> Result<(), Error> {
-        let key = chain.to_owned();
-        self.images
-            .db
-            .run(move |db| records::mark_layer_ready(db, &key, size_bytes))
-            .map_err(|e| Error::system("record a layer", &e))?;
-        if let Some(layer) = self.images.known_mut().layers.get_mut(chain) {
-            layer.state = LayerState::Ready;
-            layer.size_bytes = size_bytes;
-        }
-        Ok(())
-    }
-
-    /// Forgets a layer that did not become one.
-    fn abandon_layer(&self, chain: &str) {
-        let layer = self.images.known().layers.get(chain).cloned();
-        if let Some(layer) = layer
-            && let Err(error) = self.images.drop_layer(self.driver.as_ref(), &layer)
-        {
-            tracing::warn!(layer = layer.layer_dir, %error, "an unfinished layer is left");
-        }
     }
 }

@@ -9,9 +9,13 @@
 //!
 //! # Stories
 //! *Pull.* For each layer of the image, bottom first: [`Driver::create`] makes
-//! it empty, [`crate::unpack::unpack`] fills it, and
+//! it empty, [`crate::unpack::unpack_recording`] fills it, and
 //! [`crate::implied::adopt`] mends what the archive left out. Filling the
-//! layers of one image needs no order; only the last step looks below.
+//! layers of one image needs no order where [`Kind::fills_in_any_order`] says
+//! so; only the last step looks below.
+//!
+//! *Save.* [`Driver::content`] and the layer's recipe give its archive again
+//! ([`crate::recipe::Recipes::regenerate`]).
 //!
 //! *Run.* A layer on top of the image gets what [`crate::init::build`] puts
 //! there, a container layer goes on top of that, and [`Driver::rootfs`] tells
@@ -70,6 +74,11 @@ pub trait Driver: fmt::Debug + Send + Sync {
     /// writable for a container layer.
     fn rootfs(&self, id: &LayerId) -> Result<Rootfs, Error>;
 
+    /// The directory of what the layer itself holds, for reading; a driver
+    /// whose layers are copies gives the whole tree. Its archive is made again
+    /// from there.
+    fn content(&self, id: &LayerId) -> Result<OwnedFd, Error>;
+
     /// Takes a layer away that nothing stands on: its name is free at once,
     /// its files go with [`Discarded::delete`]. A missing one is `None`.
     fn discard(&self, id: &LayerId) -> Result<Option<Discarded>, Error>;
@@ -97,6 +106,15 @@ impl Kind {
     pub fn open(self, data_root: &Path) -> Result<Box<dyn Driver>, Error> {
         match self {
             Self::Overlay2 => Ok(Box::new(overlay2::Overlay2::open(data_root)?)),
+        }
+    }
+
+    /// Whether a layer can be filled before the ones below it are; a driver
+    /// whose layers begin as copies of their parents cannot.
+    #[must_use]
+    pub fn fills_in_any_order(self) -> bool {
+        match self {
+            Self::Overlay2 => true,
         }
     }
 

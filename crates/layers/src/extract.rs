@@ -22,6 +22,7 @@ use std::os::fd::OwnedFd;
 use conex_archive::tar::{self, Timestamp};
 use rustix::io::Errno;
 
+use crate::recipe::Recorder;
 use place::Place;
 
 /// Bounds on what an archive may do.
@@ -148,6 +149,9 @@ pub enum Error {
         /// The limit.
         limit: usize,
     },
+    /// The recipe cannot be written.
+    #[error("cannot write the layer's recipe")]
+    Recipe(#[source] io::Error),
     /// The file system refused.
     #[error("cannot {action} the archive entry {entry:?}")]
     Io {
@@ -172,6 +176,7 @@ pub struct Extractor {
     /// [`Whiteouts::Apply`].
     unpacked: BTreeSet<Vec<u8>>,
     buffer: Vec<u8>,
+    recorder: Option<Recorder>,
 }
 
 impl Extractor {
@@ -186,27 +191,84 @@ impl Extractor {
             directories: BTreeMap::new(),
             unpacked: BTreeSet::new(),
             buffer: vec![0; 128 * 1024],
+            recorder: None,
         }
     }
 
     /// Unpacks the uncompressed archive and reads its stream to the end, so
     /// that a digest taken below covers all of it.
     pub fn extract(mut self, stream: impl Read) -> Result<Extracted, Error> {
+        self.run(stream)?;
+        Ok(self.extracted)
+    }
+
+    /// The same, and writes down what the tree does not keep of the archive.
+    pub fn extract_recording(
+        mut self,
+        stream: impl Read,
+        recorder: Recorder,
+    ) -> Result<(Extracted, Recorder), Error> {
+        self.recorder = Some(recorder);
+        self.run(stream)?;
+        let mut recorder = self.recorder.expect("given above, and nothing takes it");
+        recorder
+            .relocate(self.place.root())
+            .map_err(Error::Recipe)?;
+        Ok((self.extracted, recorder))
+    }
+
+    fn run(&mut self, stream: impl Read) -> Result<(), Error> {
         let limit = self.options.limits.max_bytes;
         let mut archive = tar::Reader::new(Bounded {
             stream,
             left: limit,
         });
+        if self.recorder.is_some() {
+            archive = archive.keeping_raw();
+        }
         let failed = |error| archive_failed(error, limit);
+        let mut raw = Vec::new();
         while let Some(mut entry) = archive.next_entry().map_err(failed)? {
+            if let Some(recorder) = &mut self.recorder {
+                entry.take_raw(&mut raw);
+                recorder.raw(&raw).map_err(Error::Recipe)?;
+            }
             self.extracted.entries += 1;
             self.check_limits(&entry.header)?;
             self.unpack(&mut entry)?;
+            self.record_unread(&mut entry)?;
         }
-        archive.finish().map_err(failed)?;
+        match &mut self.recorder {
+            Some(recorder) => {
+                archive.take_raw(&mut raw);
+                recorder.raw(&raw).map_err(Error::Recipe)?;
+                let mut trailer = recorder;
+                archive.finish_into(&mut trailer).map_err(failed)?;
+            }
+            None => {
+                archive.finish().map_err(failed)?;
+            }
+        }
         self.finish_directories()?;
         self.extracted.implied_dirs = self.place.implied_directories();
-        Ok(self.extracted)
+        Ok(())
+    }
+
+    /// Content that goes into no file, as a whiteout may have, is the archive's
+    /// own.
+    fn record_unread<R: Read>(&mut self, entry: &mut tar::Entry<'_, R>) -> Result<(), Error> {
+        let Some(recorder) = &mut self.recorder else {
+            return Ok(());
+        };
+        while entry.stored_left() > 0 {
+            let read = entry.stored().read(&mut self.buffer);
+            let read = match read {
+                Ok(read) => read,
+                Err(error) => return Err(self.content_failed(error)),
+            };
+            recorder.raw(&self.buffer[..read]).map_err(Error::Recipe)?;
+        }
+        Ok(())
     }
 
     fn check_limits(&self, header: &tar::Header) -> Result<(), Error> {

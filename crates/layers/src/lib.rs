@@ -19,5 +19,6 @@ pub mod init;
 mod metadata;
 pub mod overlay;
 pub mod pack;
+pub mod recipe;
 mod tree;
 pub mod unpack;

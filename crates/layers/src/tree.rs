@@ -7,7 +7,7 @@
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags, Stat};
 use rustix::io::Errno;
 
 const DIRECTORY: OFlags = OFlags::RDONLY
@@ -21,6 +21,13 @@ pub(crate) fn open_directory(
     name: impl rustix::path::Arg,
 ) -> Result<OwnedFd, Errno> {
     rustix::fs::openat(parent, name, DIRECTORY, Mode::empty())
+}
+
+/// Opens a directory by a path that cannot leave `root`, not through a
+/// symbolic link at its end.
+pub(crate) fn open_directory_in(root: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd, Errno> {
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    rustix::fs::openat2(root, path, DIRECTORY, Mode::empty(), resolve)
 }
 
 /// Removes whatever `name` is, with everything below; nothing there is fine.
@@ -58,6 +65,14 @@ pub(crate) fn walk(top: OwnedFd, visit: &mut dyn FnMut(&Stat)) -> Result<(), Err
         },
         &mut |_, _| Ok(()),
     )
+}
+
+/// Shows everything below `top` by the directory it is in, its name and kind.
+pub(crate) fn visit(
+    top: OwnedFd,
+    visit: &mut dyn FnMut(BorrowedFd<'_>, &CStr, FileType) -> Result<(), Errno>,
+) -> Result<(), Errno> {
+    descend(top, visit, &mut |_, _| Ok(()))
 }
 
 type Enter<'a> = dyn FnMut(BorrowedFd<'_>, &CStr, FileType) -> Result<(), Errno> + 'a;

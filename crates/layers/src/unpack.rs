@@ -8,6 +8,7 @@ use conex_spec::digest::Digest;
 use crate::digest::DigestReader;
 use crate::driver::LayerRoot;
 use crate::extract::{self, Extracted, Extractor, Limits, Options};
+use crate::recipe::Recorder;
 
 /// What a stream turned out to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +44,25 @@ pub fn unpack(
     layer: &LayerRoot,
     limits: Limits,
 ) -> Result<Unpacked, Error> {
+    run(stream, layer, limits, None)
+}
+
+/// The same, and completes the layer's recipe.
+pub fn unpack_recording(
+    stream: Box<dyn BufRead + Send>,
+    layer: &LayerRoot,
+    limits: Limits,
+    recipe: Recorder,
+) -> Result<Unpacked, Error> {
+    run(stream, layer, limits, Some(recipe))
+}
+
+fn run(
+    stream: Box<dyn BufRead + Send>,
+    layer: &LayerRoot,
+    limits: Limits,
+    recipe: Option<Recorder>,
+) -> Result<Unpacked, Error> {
     let (format, stream) = compression::decompress(stream).map_err(Error::Stream)?;
     let mut stream = DigestReader::spawn(stream).map_err(Error::Stream)?;
     let root = layer.directory.try_clone().map_err(Error::Stream)?;
@@ -50,8 +70,20 @@ pub fn unpack(
         limits,
         whiteouts: layer.whiteouts,
     };
-    let content = Extractor::new(root, options).extract(&mut stream)?;
+    let extractor = Extractor::new(root, options);
+    let (content, recipe) = match recipe {
+        Some(recipe) => {
+            let (content, recipe) = extractor.extract_recording(&mut stream, recipe)?;
+            (content, Some(recipe))
+        }
+        None => (extractor.extract(&mut stream)?, None),
+    };
     let digested = stream.finish().map_err(Error::Stream)?;
+    if let Some(recipe) = recipe {
+        recipe
+            .finish(digested.bytes, &digested.digest)
+            .map_err(extract::Error::Recipe)?;
+    }
     Ok(Unpacked {
         diff_id: digested.digest,
         archive_bytes: digested.bytes,

@@ -30,6 +30,9 @@ pub struct Reader<R> {
 struct Source<R> {
     inner: BufReader<R>,
     offset: u64,
+    /// What was read besides the members' stored content, for a reader that
+    /// was asked to keep it.
+    raw: Option<Vec<u8>>,
 }
 
 /// What is left of the current member in the stream.
@@ -38,6 +41,8 @@ struct Data {
     path: Vec<u8>,
     stored_bytes: u64,
     padding_bytes: u64,
+    /// Whether it is a member's content, and not the archive's bookkeeping.
+    content: bool,
 }
 
 impl Data {
@@ -46,6 +51,7 @@ impl Data {
             path: path.to_vec(),
             stored_bytes,
             padding_bytes: stored_bytes.wrapping_neg() % BLOCK_BYTES as u64,
+            content: false,
         }
     }
 }
@@ -89,11 +95,30 @@ impl<R: Read> Reader<R> {
             source: Source {
                 inner: BufReader::with_capacity(BUFFER_BYTES, stream),
                 offset: 0,
+                raw: None,
             },
             limits,
             globals: Overrides::default(),
             data: Data::default(),
             ended: false,
+        }
+    }
+
+    /// Lets the reader keep every byte that is not a member's stored content,
+    /// for [`Self::take_raw`]: headers, extensions, sparse maps, padding, and
+    /// what the caller left unread of a member.
+    #[must_use]
+    pub fn keeping_raw(mut self) -> Self {
+        self.source.raw = Some(Vec::new());
+        self
+    }
+
+    /// Puts what was kept since the last call into `raw`, whose content goes
+    /// and whose memory is used again.
+    pub fn take_raw(&mut self, raw: &mut Vec<u8>) {
+        raw.clear();
+        if let Some(kept) = &mut self.source.raw {
+            std::mem::swap(kept, raw);
         }
     }
 
@@ -116,8 +141,14 @@ impl<R: Read> Reader<R> {
 
     /// Reads the stream below to its end, past whatever follows the archive,
     /// and returns the archive's total length in bytes.
-    pub fn finish(mut self) -> Result<u64, Error> {
-        let rest = io::copy(&mut self.source.inner, &mut io::sink())
+    pub fn finish(self) -> Result<u64, Error> {
+        self.finish_into(&mut io::sink())
+    }
+
+    /// The same, with what follows the archive written to `trailer`, whose
+    /// errors are told as the stream's.
+    pub fn finish_into(mut self, trailer: &mut dyn io::Write) -> Result<u64, Error> {
+        let rest = io::copy(&mut self.source.inner, trailer)
             .map_err(|source| self.source.failed(source))?;
         Ok(self.source.offset + rest)
     }
@@ -244,6 +275,7 @@ impl<R: Read> Reader<R> {
         if header.kind == EntryKind::Regular {
             self.read_sparse_map(block, &pax, &mut header)?;
         }
+        self.data.content = true;
         Ok(header)
     }
 
@@ -340,6 +372,9 @@ impl<R: Read> Reader<R> {
             return Err(self.truncated().into());
         }
         self.data.stored_bytes -= read as u64;
+        if !self.data.content {
+            self.source.keep(&buffer[..read]);
+        }
         Ok(read)
     }
 
@@ -383,6 +418,12 @@ impl<R> Source<R> {
 }
 
 impl<R: Read> Source<R> {
+    fn keep(&mut self, bytes: &[u8]) {
+        if let Some(raw) = &mut self.raw {
+            raw.extend_from_slice(bytes);
+        }
+    }
+
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             match self.inner.read(buffer) {
@@ -410,6 +451,7 @@ impl<R: Read> Source<R> {
                 Err(error) => return Err(self.failed(error)),
             }
         }
+        self.keep(&buffer[..filled]);
         Ok(filled)
     }
 
@@ -418,8 +460,11 @@ impl<R: Read> Source<R> {
         if count == 0 {
             return Ok(0);
         }
-        let skipped = io::copy(&mut self.inner.by_ref().take(count), &mut io::sink())
-            .map_err(|error| self.failed(error))?;
+        let skipped = match &mut self.raw {
+            Some(raw) => io::copy(&mut self.inner.by_ref().take(count), raw),
+            None => io::copy(&mut self.inner.by_ref().take(count), &mut io::sink()),
+        }
+        .map_err(|error| self.failed(error))?;
         self.offset += skipped;
         Ok(skipped)
     }
@@ -453,6 +498,17 @@ impl From<Error> for MapError {
 }
 
 impl<R: Read> Entry<'_, R> {
+    /// [`Reader::take_raw`]: what stands in front of the stored content.
+    pub fn take_raw(&mut self, raw: &mut Vec<u8>) {
+        self.reader.take_raw(raw);
+    }
+
+    /// How many stored bytes are still to be read.
+    #[must_use]
+    pub fn stored_left(&self) -> u64 {
+        self.reader.data.stored_bytes
+    }
+
     /// The stored bytes alone, for a consumer that makes the holes itself from
     /// `Header::sparse`. Not to be mixed with reading the entry.
     pub fn stored(&mut self) -> Stored<'_, R> {

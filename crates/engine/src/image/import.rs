@@ -6,22 +6,16 @@ use std::sync::Arc;
 use bytes::{Buf, Bytes};
 use conex_api::image::ImportOptions;
 use conex_api::progress::Message;
-use conex_layers::driver::LayerId;
-use conex_layers::extract::Limits;
-use conex_layers::unpack;
-use conex_spec::digest::chain_id;
+use conex_spec::digest::Digest;
 use conex_spec::image::{ContainerConfig, History, ImageConfig, RootFs};
 use conex_spec::platform::Platform;
 use conex_spec::reference::Reference;
-use conex_store::records::images::{
-    self as records, ImageRecord, LayerRecord, LayerState, ReferenceRecord,
-};
 use futures_util::stream::{BoxStream, StreamExt};
 use tokio::sync::mpsc;
 
+use super::append::Addition;
 use super::{Image, change};
 use crate::engine::Inner;
-use crate::error::chain;
 use crate::time::{now_ns, rfc3339};
 use crate::{Engine, Error};
 
@@ -108,150 +102,21 @@ impl Inner {
         stream: Box<dyn io::BufRead + Send>,
         plan: Plan,
     ) -> Result<Arc<Image>, Error> {
-        let id = LayerId::random().map_err(|e| Error::system("name a layer", &e))?;
-        // Its chain is known only when all of it has been read.
-        let provisional = format!("import:{id}");
-        self.begin_layer(LayerRecord {
-            chain_id: provisional.clone(),
-            diff_id: String::new(),
-            parent_chain: None,
-            layer_dir: id.to_string(),
-            size_bytes: 0,
-            state: LayerState::Filling,
-        })?;
-        let made = self
-            .fill(&id, stream)
-            .and_then(|unpacked| self.name_import(&id, &provisional, &unpacked, plan));
-        if made.is_err() {
-            self.abandon_layer(&provisional);
-        }
-        // Buffers of the unpacking are not needed soon again.
-        conex_sys::memory::trim();
-        made
-    }
-
-    fn fill(
-        &self,
-        id: &LayerId,
-        stream: Box<dyn io::BufRead + Send>,
-    ) -> Result<unpack::Unpacked, Error> {
-        let failed = |e: &dyn std::error::Error| Error::system("make a layer", e);
-        let layer = self.driver.create(id, None).map_err(|e| failed(&e))?;
-        let unpacked = unpack::unpack(stream, &layer, Limits::default())
-            .map_err(|e| Error::invalid(format!("cannot import the archive: {}", chain(&e))))?;
-        layer
-            .sync()
-            .map_err(|e| Error::system("sync the layer", &e))?;
-        Ok(unpacked)
-    }
-
-    fn name_import(
-        &self,
-        id: &LayerId,
-        provisional: &str,
-        unpacked: &unpack::Unpacked,
-        plan: Plan,
-    ) -> Result<Arc<Image>, Error> {
-        let now = now_ns();
-        let diff = unpacked.diff_id.clone();
-        let size = unpacked.content.bytes as i64;
-        let config = ImageConfig {
-            created: Some(rfc3339(now)),
-            architecture: plan.platform.architecture.clone(),
-            variant: plan.platform.variant.clone(),
-            os: plan.platform.os.clone(),
-            comment: Some(plan.message.clone()),
-            config: Some(plan.config),
-            rootfs: RootFs {
-                kind: RootFs::LAYERS.into(),
-                diff_ids: vec![diff.clone()],
-            },
-            history: vec![History {
-                created: Some(rfc3339(now)),
-                comment: Some(plan.message),
-                ..History::default()
-            }],
-            ..ImageConfig::default()
-        };
-        let json = serde_json::to_vec(&config).map_err(|e| Error::system("write config", &e))?;
-        let image = Image::load(&json, size, None).map_err(Error::invalid)?;
-        let top = chain_id(None, &diff).to_string();
-        let layer = LayerRecord {
-            chain_id: top.clone(),
-            diff_id: diff.to_string(),
-            parent_chain: None,
-            layer_dir: id.to_string(),
-            size_bytes: size,
-            state: LayerState::Ready,
-        };
-        // Two imports of the same content end here one after the other.
-        let naming = self
-            .images
-            .naming
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        let have = self.images.known().layers.contains_key(&top);
-        let row = ImageRecord {
-            id: image.id.to_string(),
-            config: json,
-            created_ns: now,
-            size_bytes: size,
+        let Plan {
+            name,
+            config,
+            platform,
+            message,
+        } = plan;
+        let addition = Addition {
+            below: None,
             parent: None,
+            names: name.iter().cloned().collect(),
+            config: Box::new(move |diff_id| image_config(config, platform, message, diff_id)),
         };
-        let (new, old, name) = (layer.clone(), provisional.to_owned(), plan.name.clone());
-        self.images
-            .db
-            .run(move |db| {
-                if !have {
-                    records::delete_layer(db, &old)?;
-                    records::put_layer_filling(
-                        db,
-                        &new.chain_id,
-                        &new.diff_id,
-                        None,
-                        &new.layer_dir,
-                    )?;
-                    records::mark_layer_ready(db, &new.chain_id, new.size_bytes)?;
-                }
-                records::put_image(db, &row)?;
-                if let Some(name) = name {
-                    let reference = name.to_string();
-                    let image_id = row.id.clone();
-                    records::set_reference(
-                        db,
-                        &ReferenceRecord {
-                            reference,
-                            image_id,
-                            updated_ns: now,
-                        },
-                    )?;
-                }
-                Ok(())
-            })
-            .map_err(|e| Error::system("record the image", &e))?;
-        let image = Arc::new(image);
-        {
-            let mut known = self.images.known_mut();
-            if !have {
-                known.layers.remove(provisional);
-                known.layers.insert(top, layer);
-            }
-            known
-                .images
-                .insert(image.id.to_string(), Arc::clone(&image));
-            if let Some(name) = &plan.name {
-                known
-                    .references
-                    .insert(name.to_string(), (image.id.to_string(), now));
-            }
-        }
-        drop(naming);
-        if have {
-            // The same content was here already; this copy goes.
-            self.abandon_layer(provisional);
-        }
+        let image = self.append(stream, addition)?.image;
         let id = image.id.to_string();
-        if let Some(name) = plan.name {
+        if let Some(name) = name {
             self.image_event("tag", &id, &name.familiar());
         }
         self.image_event("import", &id, &id);
@@ -261,6 +126,33 @@ impl Inner {
     pub(super) fn image_event(&self, action: &str, id: &str, name: &str) {
         let attributes = [("name".to_owned(), name.to_owned())].into();
         self.events.publish("image", action, id, attributes);
+    }
+}
+
+fn image_config(
+    config: ContainerConfig,
+    platform: Platform,
+    message: String,
+    diff_id: &Digest,
+) -> ImageConfig {
+    let created = rfc3339(now_ns());
+    ImageConfig {
+        created: Some(created.clone()),
+        architecture: platform.architecture,
+        variant: platform.variant,
+        os: platform.os,
+        comment: Some(message.clone()),
+        config: Some(config),
+        rootfs: RootFs {
+            kind: RootFs::LAYERS.into(),
+            diff_ids: vec![diff_id.clone()],
+        },
+        history: vec![History {
+            created: Some(created),
+            comment: Some(message),
+            ..History::default()
+        }],
+        ..ImageConfig::default()
     }
 }
 

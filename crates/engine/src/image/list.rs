@@ -8,7 +8,7 @@ use conex_api::image::{Config, Inspect, ListOptions, Metadata, RootFs as ApiRoot
 
 use conex_spec::digest::Digest;
 
-use super::{Image, Known, familiar};
+use super::{Image, Known, Names, familiar};
 use crate::time::rfc3339;
 use crate::{Engine, Error};
 
@@ -75,6 +75,7 @@ impl Engine {
             {
                 continue;
             }
+            let shown = Names::of(own.iter().copied());
             found.push((
                 created,
                 Summary {
@@ -83,8 +84,8 @@ impl Engine {
                     id: id.clone(),
                     labels: Some(labels),
                     parent_id: image.parent.clone().unwrap_or_default(),
-                    repo_tags: own.iter().map(|n| familiar(n)).collect(),
-                    repo_digests: Vec::new(),
+                    repo_tags: shown.tags,
+                    repo_digests: shown.digests,
                     shared_size,
                     size: image.size_bytes,
                     ..Summary::default()
@@ -113,9 +114,10 @@ impl Engine {
         let shown: Config = serde_json::to_value(config.config.clone().unwrap_or_default())
             .and_then(serde_json::from_value)
             .map_err(|e| Error::system("read the image's config", &e))?;
+        let names = self.inner.images.names_of(&id);
         Ok(Inspect {
-            repo_tags: self.inner.images.names_of(&id),
-            repo_digests: Vec::new(),
+            repo_tags: names.tags,
+            repo_digests: names.digests,
             parent: image.parent.clone().unwrap_or_default(),
             comment: config.comment.clone().unwrap_or_default(),
             created: config.created.clone().unwrap_or_default(),

@@ -7,7 +7,7 @@ use conex_api::image::{DeleteItem, RemoveOptions};
 use conex_spec::reference::Reference;
 use conex_store::records::images::{self as records, LayerRecord, ReferenceRecord};
 
-use super::{Image, familiar};
+use super::{Image, Names, familiar};
 use crate::engine::Inner;
 use crate::time::now_ns;
 use crate::{Engine, Error};
@@ -149,6 +149,7 @@ impl Inner {
     ) -> Result<(), Error> {
         let id = image.id.to_string();
         let row = id.clone();
+        let layering = self.images.layering();
         self.images
             .db
             .run(move |db| records::delete_image(db, &row))
@@ -162,12 +163,13 @@ impl Inner {
                 done.push(DeleteItem::deleted(layer.chain_id));
             }
         }
+        drop(layering);
         let parent = image.parent.clone().filter(|_| !noprune);
         if let Some(parent) = parent
             && let Ok(parent) = self.images.find(&parent)
         {
             let parent_id = parent.id.to_string();
-            let free = self.images.names_of(&parent_id).is_empty()
+            let free = self.images.names_of(&parent_id) == Names::default()
                 && self.users_of(&parent_id).is_empty()
                 && !self.has_children(&parent_id);
             if free {
@@ -177,13 +179,15 @@ impl Inner {
         Ok(())
     }
 
-    /// Layers of a removed image that no other image has, top first, each
-    /// preceded by its init layer.
+    /// Layers of a removed image that no other image has and no image being
+    /// made needs, top first, each preceded by its init layer.
     fn unused_layers(&self, image: &Image) -> Vec<LayerRecord> {
         let known = self.images.known();
         let mut unused = Vec::new();
         for chain in image.chains.iter().rev() {
-            if known.images.values().any(|i| i.chains.contains(chain)) {
+            if known.images.values().any(|i| i.chains.contains(chain))
+                || known.holds.contains_key(chain.as_str())
+            {
                 break;
             }
             let init = known.layers.get(&format!("init:{}", chain.hex()));

@@ -269,6 +269,10 @@ impl Driver for Overlay2 {
         Ok(Rootfs::Overlay(OverlayRecipe { lowers, writable }))
     }
 
+    fn content(&self, id: &LayerId) -> Result<OwnedFd, Error> {
+        self.open_diff(id)
+    }
+
     fn discard(&self, id: &LayerId) -> Result<Option<Discarded>, Error> {
         let directory = self.directory(id);
         let suffix = LayerId::random().map_err(|error| {

@@ -2,10 +2,11 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 
 use conex_archive::tar::{self, Entry, EntryKind, Header, Segment, Timestamp};
+use flate2::Crc;
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
 
@@ -62,10 +63,13 @@ impl Extractor {
         let file = File::from(file);
         let placeholder = Header::new(Vec::new(), EntryKind::Regular);
         let header = std::mem::replace(&mut entry.header, placeholder);
+        let stored_bytes = entry.stored_left();
+        let mut crc = Crc::new();
         match &header.sparse {
-            Some(segments) => self.write_sparse(&file, &header, segments, entry)?,
-            None => self.write(&file, &header, header.size, 0, entry)?,
+            Some(segments) => self.write_sparse(&file, &header, segments, entry, &mut crc)?,
+            None => self.write(&file, &header, header.size, 0, entry, &mut crc)?,
         }
+        self.record(path, &file, &header, stored_bytes, &crc)?;
         let failed = |action| move |source| io_error(action, path, source);
         rustix::fs::fchown(&file, Some(owner.uid), Some(owner.gid))
             .map_err(failed("change the owner of"))?;
@@ -79,6 +83,44 @@ impl Extractor {
         Ok(())
     }
 
+    /// Notes where stored content went; of an empty file there is none.
+    fn record(
+        &mut self,
+        path: &[u8],
+        file: &File,
+        header: &Header,
+        stored_bytes: u64,
+        crc: &Crc,
+    ) -> Result<(), Error> {
+        let Some(recorder) = self.recorder.as_mut().filter(|_| stored_bytes > 0) else {
+            return Ok(());
+        };
+        let status = rustix::fs::fstat(file).map_err(|source| io_error("examine", path, source))?;
+        let segments = header.sparse.iter().flatten();
+        let segments = segments.map(|it| (it.offset, it.length)).collect();
+        recorder
+            .file(path, status.st_ino, stored_bytes, crc.sum(), segments)
+            .map_err(Error::Recipe)
+    }
+
+    /// Removes whatever is at that name; a recipe keeps what it needs of it.
+    pub(super) fn clear(&mut self, parent: &[u8], name: &[u8]) -> Result<(), Error> {
+        let failed = |source| io_error("replace", &super::place::join(parent, name), source);
+        if let Some(recorder) = &mut self.recorder {
+            match self.place.existing(parent) {
+                Ok(directory) => recorder
+                    .keep(directory.as_fd(), name)
+                    .map_err(Error::Recipe)?,
+                Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        match self.place.clear(parent, name) {
+            Ok(()) | Err(Errno::NOENT | Errno::NOTDIR) => Ok(()),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
     /// Saturating: holes let a small archive claim any size.
     fn count(&mut self, bytes: u64) {
         self.extracted.bytes = self.extracted.bytes.saturating_add(bytes);
@@ -90,11 +132,12 @@ impl Extractor {
         header: &Header,
         segments: &[Segment],
         entry: &mut Entry<'_, R>,
+        crc: &mut Crc,
     ) -> Result<(), Error> {
         rustix::fs::ftruncate(file, header.size)
             .map_err(|source| io_error("write", &header.path, source))?;
         for segment in segments {
-            self.write(file, header, segment.length, segment.offset, entry)?;
+            self.write(file, header, segment.length, segment.offset, entry, crc)?;
         }
         Ok(())
     }
@@ -107,6 +150,7 @@ impl Extractor {
         length: u64,
         mut offset: u64,
         entry: &mut Entry<'_, R>,
+        crc: &mut Crc,
     ) -> Result<(), Error> {
         let end = offset + length;
         while offset < end {
@@ -118,6 +162,9 @@ impl Extractor {
                 Err(error) => return Err(self.content_failed(error)),
             };
             debug_assert!(read > 0, "the archive reader reports what is missing");
+            if self.recorder.is_some() {
+                crc.update(&self.buffer[..read]);
+            }
             file.write_all_at(&self.buffer[..read], offset)
                 .map_err(|error| {
                     let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
@@ -128,7 +175,7 @@ impl Extractor {
         Ok(())
     }
 
-    fn content_failed(&self, error: io::Error) -> Error {
+    pub(super) fn content_failed(&self, error: io::Error) -> Error {
         let limit = self.options.limits.max_bytes;
         match error.downcast::<tar::Error>() {
             Ok(error) => archive_failed(error, limit),
@@ -290,9 +337,7 @@ impl Extractor {
             result => return result.map_err(failed),
         }
         let (parent_path, _) = split(path);
-        self.place
-            .clear(parent_path, name)
-            .map_err(|source| io_error("replace", path, source))?;
+        self.clear(parent_path, name)?;
         self.directories
             .retain(|directory, _| directory != path && !is_below(directory, path));
         let (parent, name) = self.parent_of(path)?;

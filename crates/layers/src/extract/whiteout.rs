@@ -51,35 +51,34 @@ impl Extractor {
             return Ok(false);
         }
         let (directory, _) = split(path);
-        let done = match meaning(path) {
-            Meaning::File => return Ok(false),
-            Meaning::Bookkeeping => Ok(()),
-            Meaning::Invalid => {
-                return Err(Error::Whiteout { entry: shown(path) });
-            }
-            Meaning::Opaque => self.hide_below(directory),
-            Meaning::Removed(name) => self.hide(directory, name),
-        };
-        done.map_err(|source| Error::Io {
+        let applies = self.options.whiteouts == Whiteouts::Apply;
+        let failed = |source| Error::Io {
             action: "apply",
             entry: shown(path),
             source,
-        })?;
+        };
+        match meaning(path) {
+            Meaning::File => return Ok(false),
+            Meaning::Bookkeeping => {}
+            Meaning::Invalid => {
+                return Err(Error::Whiteout { entry: shown(path) });
+            }
+            Meaning::Opaque if applies => self.remove_earlier(directory, false)?,
+            Meaning::Opaque => self.hide_below(directory).map_err(failed)?,
+            Meaning::Removed(name) if applies => {
+                self.remove_earlier(&join(directory, name), true)?;
+            }
+            Meaning::Removed(name) => self.hide(directory, name).map_err(failed)?,
+        }
         Ok(true)
     }
 
     fn hide_below(&mut self, directory: &[u8]) -> Result<(), Errno> {
-        if self.options.whiteouts == Whiteouts::Apply {
-            return self.remove_earlier(directory, false);
-        }
         let opened = self.place.directory(directory)?;
         set_opaque(tree::open_directory(opened, c".")?.as_fd())
     }
 
     fn hide(&mut self, directory: &[u8], name: &[u8]) -> Result<(), Errno> {
-        if self.options.whiteouts == Whiteouts::Apply {
-            return self.remove_earlier(&join(directory, name), true);
-        }
         let parent = self.place.directory(directory)?;
         let device = FileType::CharacterDevice;
         match rustix::fs::mknodat(parent, name, device, Mode::empty(), 0) {
@@ -94,25 +93,27 @@ impl Extractor {
     }
 
     /// Removes what was at `path` before this archive, or only what was in it.
-    fn remove_earlier(&mut self, path: &[u8], itself: bool) -> Result<(), Errno> {
+    fn remove_earlier(&mut self, path: &[u8], itself: bool) -> Result<(), Error> {
+        let failed = |source| Error::Io {
+            action: "apply the removal of",
+            entry: shown(path),
+            source,
+        };
         let mut waiting = Vec::new();
         if itself {
             waiting.push(path.to_vec());
         } else {
-            waiting.extend(self.names_in(path)?);
+            waiting.extend(self.names_in(path).map_err(failed)?);
         }
         while let Some(path) = waiting.pop() {
             let (parent, name) = split(&path);
             let inside = self.unpacked.range(path.clone()..).next();
             let spared = inside.is_some_and(|made| *made == path || is_below(made, &path));
             if spared {
-                waiting.extend(self.names_in(&path)?);
+                waiting.extend(self.names_in(&path).map_err(failed)?);
                 continue;
             }
-            match self.place.clear(parent, name) {
-                Ok(()) | Err(Errno::NOENT | Errno::NOTDIR) => {}
-                Err(error) => return Err(error),
-            }
+            self.clear(parent, name)?;
         }
         Ok(())
     }

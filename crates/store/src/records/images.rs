@@ -8,6 +8,10 @@
 //!                              size_bytes  INTEGER         layer_dir     TEXT UNIQUE
 //!                              parent ──► id               size_bytes    INTEGER
 //!                                                          state         filling | ready
+//! manifests                  image_manifests
+//!   digest      TEXT PK   ◄──  digest
+//!   media_type  TEXT           image_id ──► images.id
+//!   content     BLOB
 //! ```
 //!
 //! - `id` is the digest of `config`, kept byte for byte. `parent` is the image that a
@@ -16,7 +20,10 @@
 //!   table for it.
 //! - A layer is recorded as `filling` before its directory is made and becomes `ready` when
 //!   its data is on the disk; after a crash a `filling` one is removed with its directory.
-//! - `reference` is `registry/path:tag` in full; an image may have many or none.
+//! - `reference` is `registry/path:tag` or `registry/path@digest` in full; an image may have
+//!   many of both or none.
+//! - `manifests` are manifests and indexes as they were received, byte for byte; one goes with
+//!   the last image it belongs to. An index can belong to several.
 //!
 //! This file must not know what is in a config, nor where a layer's directory is.
 
@@ -24,7 +31,8 @@ use super::Found;
 use rusqlite::{Connection, OptionalExtension, Row, named_params};
 
 /// For [`crate::db::Database::open`].
-pub const MIGRATIONS: &[&str] = &["
+pub const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE images (
         id TEXT PRIMARY KEY NOT NULL,
         config BLOB NOT NULL,
@@ -47,7 +55,26 @@ pub const MIGRATIONS: &[&str] = &["
         updated_ns INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX references_by_image ON references_ (image_id);
-"];
+",
+    "
+    CREATE TABLE manifests (
+        digest TEXT PRIMARY KEY NOT NULL,
+        media_type TEXT NOT NULL,
+        content BLOB NOT NULL
+    ) STRICT;
+    CREATE TABLE image_manifests (
+        image_id TEXT NOT NULL REFERENCES images (id) ON DELETE CASCADE,
+        digest TEXT NOT NULL REFERENCES manifests (digest),
+        PRIMARY KEY (image_id, digest)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX image_manifests_by_digest ON image_manifests (digest);
+    CREATE TRIGGER manifest_of_no_image AFTER DELETE ON image_manifests
+        WHEN NOT EXISTS (SELECT 1 FROM image_manifests WHERE digest = old.digest)
+        BEGIN
+            DELETE FROM manifests WHERE digest = old.digest;
+        END;
+",
+];
 
 /// One image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,6 +126,17 @@ pub struct ReferenceRecord {
     pub image_id: String,
     /// When it was last set, in nanoseconds since 1970.
     pub updated_ns: i64,
+}
+
+/// A manifest or index as it was received.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ManifestRecord {
+    /// Digest of `content`.
+    pub digest: String,
+    /// What the sender said it is.
+    pub media_type: String,
+    /// Its exact bytes.
+    pub content: Vec<u8>,
 }
 
 /// All there is, for the engine's start.
@@ -168,7 +206,54 @@ pub fn put_image(connection: &Connection, image: &ImageRecord) -> rusqlite::Resu
     Ok(())
 }
 
-/// Removes an image; fails while a reference names it.
+/// Records that a manifest or index belongs to an image, which must be recorded.
+pub fn put_manifest(
+    connection: &Connection,
+    image_id: &str,
+    manifest: &ManifestRecord,
+) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO manifests (digest, media_type, content) VALUES (?1, ?2, ?3)
+               ON CONFLICT (digest) DO NOTHING";
+    connection.prepare_cached(sql)?.execute((
+        &manifest.digest,
+        &manifest.media_type,
+        &manifest.content,
+    ))?;
+    let sql = "INSERT INTO image_manifests (image_id, digest) VALUES (?1, ?2)
+               ON CONFLICT DO NOTHING";
+    connection
+        .prepare_cached(sql)?
+        .execute((image_id, &manifest.digest))?;
+    Ok(())
+}
+
+/// The manifests and indexes of an image, in the order of their digests.
+pub fn manifests_of(
+    connection: &Connection,
+    image_id: &str,
+) -> rusqlite::Result<Vec<ManifestRecord>> {
+    let sql = "SELECT digest, media_type, content FROM manifests JOIN image_manifests
+               USING (digest) WHERE image_id = ?1 ORDER BY digest";
+    let mut statement = connection.prepare_cached(sql)?;
+    let rows = statement.query_map([image_id], |row| {
+        Ok(ManifestRecord {
+            digest: row.get(0)?,
+            media_type: row.get(1)?,
+            content: row.get(2)?,
+        })
+    })?;
+    rows.collect()
+}
+
+/// The exact bytes of an image's configuration.
+pub fn config_of(connection: &Connection, image_id: &str) -> rusqlite::Result<Option<Vec<u8>>> {
+    connection
+        .prepare_cached("SELECT config FROM images WHERE id = ?1")?
+        .query_row([image_id], |row| row.get(0))
+        .optional()
+}
+
+/// Removes an image with what of its manifests no other has; fails while a reference names it.
 pub fn delete_image(connection: &Connection, id: &str) -> rusqlite::Result<Found> {
     let mut statement = connection.prepare_cached("DELETE FROM images WHERE id = ?1")?;
     statement.execute([id]).map(Found::from)
@@ -407,6 +492,43 @@ mod tests {
         use Found::{No, Yes};
         assert_eq!(found.unwrap(), [Yes, Yes, No, Yes, Yes, No, No]);
         assert_eq!(database.run(load_all).unwrap(), Everything::default());
+    }
+
+    #[test]
+    fn a_manifest_goes_with_its_last_image() {
+        let root = tempfile::tempdir().unwrap();
+        let database = open(root.path());
+        let manifest = |digest: &str| ManifestRecord {
+            digest: digest.to_owned(),
+            media_type: "application/x".to_owned(),
+            content: b"{ \"exact\" }\n\0".to_vec(),
+        };
+        database
+            .run(move |c| {
+                put_image(c, &image("a", 1))?;
+                put_image(c, &image("b", 2))?;
+                put_manifest(c, "a", &manifest("m"))?;
+                put_manifest(c, "a", &manifest("index"))?;
+                put_manifest(c, "b", &manifest("index"))?;
+                put_manifest(c, "b", &manifest("index"))
+            })
+            .unwrap();
+        let of = |id: &'static str| database.run(move |c| manifests_of(c, id)).unwrap();
+        assert_eq!(of("a"), [manifest("index"), manifest("m")]);
+        let config = database.run(|c| config_of(c, "a")).unwrap();
+        assert_eq!(config, Some(image("a", 1).config));
+        database.run(|c| delete_image(c, "a")).unwrap();
+        assert_eq!(of("b"), [manifest("index")]);
+        let count = || {
+            database
+                .run(|c| c.query_row("SELECT count(*) FROM manifests", [], |row| row.get(0)))
+                .unwrap()
+        };
+        let left: i64 = count();
+        assert_eq!(left, 1);
+        database.run(|c| delete_image(c, "b")).unwrap();
+        let left: i64 = count();
+        assert_eq!(left, 0);
     }
 
     #[test]
