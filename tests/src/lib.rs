@@ -9,6 +9,7 @@ pub mod fixture;
 pub mod http;
 pub mod leftovers;
 pub mod process;
+pub mod terminal;
 pub mod vm;
 pub mod workspace;
 

@@ -11,6 +11,7 @@ mod object;
 
 pub mod container;
 pub mod descriptor;
+pub mod detach;
 pub mod error;
 pub mod event;
 pub mod exec;

@@ -33,6 +33,16 @@ pub use writer::Writer;
 
 use std::path::{Path, PathBuf};
 
+/// A place in a log between two lines. The open file is known again whatever it is called by now, and can be
+/// read even when it was dropped.
+#[derive(Debug)]
+pub struct Mark {
+    /// The file that was current.
+    pub file: std::fs::File,
+    /// How much of it is before the mark.
+    pub bytes: u64,
+}
+
 /// Longest message in bytes; a longer line of the container is cut into parts.
 pub const MAX_MESSAGE_BYTES: usize = 16 * 1024;
 

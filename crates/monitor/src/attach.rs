@@ -3,6 +3,7 @@
 //! A slow attacher is not dropped and loses nothing: past [`HELD_BACK`] bytes
 //! the container is held back, as a full pipe would (docs/compat.md, D1.8).
 
+use std::borrow::Cow;
 use std::io::IoSlice;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -10,11 +11,21 @@ use conex_logs::{Stream, frame};
 use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendFlags, Shutdown, sendmsg};
 
-use crate::protocol::Streams;
+use crate::detach::Watch;
+use crate::protocol::{Attach, Streams};
 use crate::start::non_blocking;
 
 /// Output waiting for one attacher before the container is held back.
 const HELD_BACK: usize = 256 * 1024;
+
+/// What an attacher sent.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Input<'a> {
+    /// Bytes; none when there are none now.
+    Bytes(Cow<'a, [u8]>),
+    /// The last bytes: nothing more will come.
+    End(Vec<u8>),
+}
 
 /// One attached socket.
 #[derive(Debug)]
@@ -25,6 +36,10 @@ pub(crate) struct Attacher {
     waiting: Vec<u8>,
     at: usize,
     input_open: bool,
+    /// Looks for its detach keys.
+    keys: Option<Watch>,
+    /// It typed them.
+    detached: bool,
     /// The other side is closed; its last input may still be here.
     left: bool,
     gone: bool,
@@ -32,10 +47,14 @@ pub(crate) struct Attacher {
 
 impl Attacher {
     /// `raw` sends bytes as they are (a terminal), otherwise framed.
-    pub(crate) fn new(socket: OwnedFd, streams: Streams, raw: bool) -> Attacher {
+    pub(crate) fn new(socket: OwnedFd, wanted: Attach, raw: bool) -> Attacher {
         non_blocking(&socket);
+        let streams = wanted.streams;
         let input_open = streams.stdin;
+        let keys = Some(wanted.detach_keys).filter(|keys| !keys.is_empty());
         Attacher {
+            keys: keys.map(Watch::new),
+            detached: false,
             socket,
             streams,
             raw,
@@ -98,22 +117,44 @@ impl Attacher {
         self.gone = true;
     }
 
-    /// Reads input. `None` when there is none now; empty at its end.
-    pub(crate) fn read<'a>(&mut self, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
+    /// Whether it typed its detach keys.
+    pub(crate) fn is_detached(&self) -> bool {
+        self.detached
+    }
+
+    /// Reads input that is for the program.
+    pub(crate) fn read<'a>(&mut self, buffer: &'a mut [u8]) -> Input<'a> {
         match rustix::io::read(&self.socket, &mut *buffer) {
             Ok(0) => {
                 self.input_open = false;
                 self.gone |= self.left;
-                Some(&[])
+                Input::End(self.held_back())
             }
-            Ok(n) => Some(&buffer[..n]),
-            Err(Errno::AGAIN | Errno::INTR) => None,
+            Ok(n) => self.typed(&buffer[..n]),
+            Err(Errno::AGAIN | Errno::INTR) => Input::Bytes(Cow::Borrowed(&[])),
             Err(_) => {
                 self.input_open = false;
                 self.gone = true;
-                Some(&[])
+                Input::End(self.held_back())
             }
         }
+    }
+
+    fn held_back(&mut self) -> Vec<u8> {
+        self.keys.as_mut().map(Watch::held_back).unwrap_or_default()
+    }
+
+    fn typed<'a>(&mut self, bytes: &'a [u8]) -> Input<'a> {
+        let Some(keys) = &mut self.keys else {
+            return Input::Bytes(Cow::Borrowed(bytes));
+        };
+        let typed = keys.feed(bytes);
+        if typed.leaves {
+            self.input_open = false;
+            self.detached = true;
+            self.flush();
+        }
+        Input::Bytes(Cow::Owned(typed.input))
     }
 
     /// Sends output, or queues what the socket does not take.
@@ -181,14 +222,21 @@ mod tests {
     use super::*;
     use rustix::net::SocketType;
 
+    fn wanted(stdin: bool, detach_keys: &[u8]) -> Attach {
+        Attach {
+            streams: Streams {
+                stdin,
+                stdout: true,
+                stderr: false,
+            },
+            detach_keys: detach_keys.to_vec(),
+            reads_log: false,
+        }
+    }
+
     fn attached(raw: bool) -> (Attacher, OwnedFd) {
         let (ours, theirs) = conex_sys::socket::pair(SocketType::STREAM).unwrap();
-        let streams = Streams {
-            stdin: false,
-            stdout: true,
-            stderr: false,
-        };
-        (Attacher::new(ours, streams, raw), theirs)
+        (Attacher::new(ours, wanted(false, b""), raw), theirs)
     }
 
     #[test]
@@ -222,20 +270,32 @@ mod tests {
     #[test]
     fn input_sent_before_leaving_is_still_read() {
         let (ours, client) = conex_sys::socket::pair(SocketType::STREAM).unwrap();
-        let streams = Streams {
-            stdin: true,
-            stdout: true,
-            stderr: false,
-        };
-        let mut attacher = Attacher::new(ours, streams, true);
+        let mut attacher = Attacher::new(ours, wanted(true, b""), true);
         rustix::io::write(&client, b"last words").unwrap();
         drop(client);
         attacher.leave();
         assert!(attacher.sends_input() && !attacher.is_gone());
         let mut buffer = [0; 64];
-        assert_eq!(attacher.read(&mut buffer).unwrap(), b"last words");
-        assert_eq!(attacher.read(&mut buffer).unwrap(), b"");
+        let words = Input::Bytes(Cow::Borrowed(b"last words"));
+        assert_eq!(attacher.read(&mut buffer), words);
+        assert_eq!(attacher.read(&mut buffer), Input::End(Vec::new()));
         assert!(attacher.is_gone());
+    }
+
+    #[test]
+    fn detach_keys_end_it_and_a_begun_sequence_does_not() {
+        for (typed, at_end, leaves) in [("a\x10\x11", "", true), ("a\x10", "\x10", false)] {
+            let (ours, client) = conex_sys::socket::pair(SocketType::STREAM).unwrap();
+            let mut attacher = Attacher::new(ours, wanted(true, &[16, 17]), true);
+            rustix::io::write(&client, typed.as_bytes()).unwrap();
+            let mut buffer = [0; 64];
+            let read = attacher.read(&mut buffer);
+            assert_eq!(read, Input::Bytes(Cow::Borrowed(b"a")));
+            assert_eq!(attacher.is_detached(), leaves);
+            drop(client);
+            let end = attacher.read(&mut buffer);
+            assert_eq!(end, Input::End(at_end.into()));
+        }
     }
 
     #[test]

@@ -54,7 +54,7 @@ impl Exec {
             raw,
             note,
         } = request;
-        let takes_input = attach.is_some_and(|streams| streams.stdin);
+        let takes_input = attach.as_ref().is_some_and(|attach| attach.streams.stdin);
         let stdin = if takes_input {
             Stdin::Once
         } else {
@@ -84,8 +84,8 @@ impl Exec {
         let (launched, pipe, output) =
             session::connect(wiring, |stdio| run(stdio).map_err(|e| refused(&e)))?;
         let mut session = Session::new(output, pipe, stdin);
-        if let (Some(streams), Some(socket)) = (attach, socket) {
-            session.attach(socket, streams, raw);
+        if let (Some(wanted), Some(socket)) = (attach, socket) {
+            session.attach(socket, wanted, raw, &[]);
         }
         let started = ExecStarted {
             id,
@@ -129,6 +129,14 @@ impl Exec {
             .serve(ready, events, buffer, &mut |_: Stream, _: &[u8]| {});
     }
 
+    /// What to tell of attachers that left by their keys.
+    fn detachments(&mut self) -> impl Iterator<Item = Event> + use<> {
+        let event = Event::Detached {
+            exec: Some(self.started.id.clone()),
+        };
+        std::iter::repeat_n(event, self.session.take_detached())
+    }
+
     /// Its process has ended: what to tell the daemon.
     pub(crate) fn ended(&mut self, exit_code: i32, buffer: &mut [u8]) -> Event {
         self.session.drain(buffer, &mut |_: Stream, _: &[u8]| {});
@@ -161,8 +169,14 @@ impl Exec {
 
 /// Drops what needs no more attention, and of the ends that nobody takes the
 /// oldest.
-pub(crate) fn tidy(execs: &mut Vec<Exec>) {
-    execs.retain_mut(Exec::goes_on);
+///
+/// `told` is called for every attacher that left by its keys.
+pub(crate) fn tidy(execs: &mut Vec<Exec>, told: &mut dyn FnMut(&Event)) {
+    execs.retain_mut(|exec| {
+        let goes_on = exec.goes_on();
+        exec.detachments().for_each(|event| told(&event));
+        goes_on
+    });
     let unheard = |exec: &Exec| exec.exit.is_some() && !exec.taken;
     let mut surplus = execs
         .iter()
@@ -191,7 +205,7 @@ fn refused(error: &LaunchError) -> StartFailure {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::protocol::Streams;
+    use crate::protocol::Attach;
     use crate::session::Output;
     use rustix::net::SocketType;
 
@@ -217,7 +231,7 @@ mod tests {
         let (ours, client) = conex_sys::socket::pair(SocketType::STREAM).unwrap();
         crate::start::non_blocking(&client);
         let mut exec = exec("e");
-        exec.session.attach(ours, Streams::default(), true);
+        exec.session.attach(ours, Attach::default(), true, &[]);
         exec.taken();
         assert!(exec.goes_on(), "it runs");
         assert!(
@@ -253,7 +267,7 @@ mod tests {
                 exec
             })
             .collect();
-        tidy(&mut execs);
+        tidy(&mut execs, &mut |_| {});
         assert_eq!(execs.len(), MAX_REMEMBERED + 1);
         // The first still runs.
         assert_eq!((execs[0].id(), execs[1].id()), ("0", "2"));

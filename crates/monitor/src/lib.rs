@@ -15,6 +15,7 @@
 //! descriptor, its configuration as an OCI spec.
 
 mod attach;
+mod detach;
 mod exec;
 mod exit;
 mod link;

@@ -40,7 +40,7 @@ pub struct StartRequest {
     /// Where output is written down.
     pub log: Option<LogFile>,
     /// Attachers that were there before the start.
-    pub attach: Vec<Streams>,
+    pub attach: Vec<Attach>,
     /// Symbolic links to make into `/proc/<pid>`: path of the link, and the
     /// file below `/proc/<pid>` it leads to. Removed before PID 1 is reaped.
     pub proc_links: Vec<(PathBuf, String)>,
@@ -77,12 +77,27 @@ pub struct Streams {
     pub stderr: bool,
 }
 
+/// One attacher.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attach {
+    /// What it wants.
+    #[serde(flatten)]
+    pub streams: Streams,
+    /// Where there is a terminal, the keys by which it leaves; none means never.
+    #[serde(default)]
+    pub detach_keys: Vec<u8>,
+    /// It is shown the log: it gets the beginning of a line that is not there
+    /// yet from the monitor.
+    #[serde(default)]
+    pub reads_log: bool,
+}
+
 /// What a daemon asks of a running container's monitor.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Request {
     /// One more attacher; its socket travels with the message. Answered by
     /// [`Event::Attached`].
-    Attach(Streams),
+    Attach(Attach),
     /// New size of the terminal.
     Resize {
         /// Rows.
@@ -121,10 +136,16 @@ pub enum Event {
     Failed(StartFailure),
     /// An attacher is served. `log_bytes` is the length of the current log
     /// file at that moment: what is before it was not and will not be sent to
-    /// this attacher.
+    /// this attacher. The file travels with the message, since it may be
+    /// another one's turn by now.
     Attached {
         /// Size of the log file in bytes.
         log_bytes: u64,
+    },
+    /// An attacher typed its detach keys, and was let go.
+    Detached {
+        /// The exec it was attached to; `None` for the container itself.
+        exec: Option<String>,
     },
     /// The kernel killed a process of the container for lack of memory.
     OutOfMemory,

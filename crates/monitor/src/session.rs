@@ -13,8 +13,8 @@ use rustix::net::SocketType;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::pty::OpenptFlags;
 
-use crate::attach::Attacher;
-use crate::protocol::{StartFailure, Stdin, Streams};
+use crate::attach::{self, Attacher};
+use crate::protocol::{Attach, StartFailure, Stdin};
 use crate::start::{end_now, failure, non_blocking};
 use crate::stdin::Input;
 
@@ -125,6 +125,8 @@ pub(crate) struct Session {
     input: Input,
     stdin: Stdin,
     attachers: Vec<Attacher>,
+    /// Attachers that left by their keys and were not told of.
+    detached: usize,
 }
 
 impl Session {
@@ -135,6 +137,7 @@ impl Session {
             input: Input::new(pipe),
             stdin,
             attachers: Vec::new(),
+            detached: 0,
         }
     }
 
@@ -163,8 +166,23 @@ impl Session {
     }
 
     /// Serves one more attacher; `raw` as for [`Attacher::new`].
-    pub(crate) fn attach(&mut self, socket: OwnedFd, streams: Streams, raw: bool) {
-        self.attachers.push(Attacher::new(socket, streams, raw));
+    /// Detach keys are for a terminal alone. `begun` is what it has not seen of
+    /// lines that are in no log.
+    pub(crate) fn attach(
+        &mut self,
+        socket: OwnedFd,
+        mut wanted: Attach,
+        raw: bool,
+        begun: &[(Stream, &[u8])],
+    ) {
+        if !self.is_terminal() {
+            wanted.detach_keys.clear();
+        }
+        let mut attacher = Attacher::new(socket, wanted, raw);
+        for (stream, text) in begun {
+            attacher.output(*stream, text);
+        }
+        self.attachers.push(attacher);
     }
 
     /// Changes the size of the terminal, if there is one.
@@ -231,7 +249,19 @@ impl Session {
     /// Forgets attachers that went away; after all of a turn was served, since
     /// places change.
     pub(crate) fn forget_gone(&mut self) {
+        for left in self
+            .attachers
+            .extract_if(.., |attacher| attacher.is_detached())
+        {
+            self.detached += 1;
+            left.close();
+        }
         self.attachers.retain(|attacher| !attacher.is_gone());
+    }
+
+    /// How many attachers left by their keys since the last call.
+    pub(crate) fn take_detached(&mut self) -> usize {
+        std::mem::take(&mut self.detached)
     }
 
     /// Copies one chunk and says how long it was; `None` when there is nothing
@@ -310,9 +340,14 @@ impl Session {
         }
         if events.intersects(PollFlags::IN) && attacher.sends_input() {
             match attacher.read(buffer) {
-                Some([]) if self.stdin == Stdin::Once => self.input.close(),
-                Some(bytes) => self.input.push(bytes),
-                None => {}
+                attach::Input::Bytes(bytes) => self.input.push(&bytes),
+                attach::Input::End(rest) => {
+                    self.input.push(&rest);
+                    // One that left by its keys left the input to others.
+                    if self.stdin == Stdin::Once && !attacher.is_detached() {
+                        self.input.close();
+                    }
+                }
             }
             self.flush_input();
         }
@@ -399,6 +434,7 @@ pub(crate) fn flush_all(mut attachers: Vec<Attacher>) {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::protocol::Streams;
 
     struct Program {
         session: Session,
@@ -422,7 +458,11 @@ mod tests {
             stdout: true,
             stderr: true,
         };
-        session.attach(ours, streams, true);
+        let wanted = Attach {
+            streams,
+            ..Attach::default()
+        };
+        session.attach(ours, wanted, true, &[]);
         Program {
             session,
             stdin: stdin_read,

@@ -77,7 +77,7 @@ fn try_start(
     }
     let root = fds.remove(0);
     let listener = fds.remove(0);
-    let attachers = request.attach.iter().copied().zip(fds);
+    let attachers = request.attach.iter().cloned().zip(fds);
     let signals = process::signal_descriptor(&[libc::SIGCHLD])
         .map_err(|e| failure(format!("watch for child signals: {e}")))?;
     let log = request.log.as_ref().map(open_log).transpose()?;
@@ -86,8 +86,8 @@ fn try_start(
     *made = make_cgroup(request, &mut warnings)?;
     let (launched, mut session) = launch(request, &root, made.as_ref())?;
     let raw = session.is_terminal();
-    for (streams, socket) in attachers {
-        session.attach(socket, streams, raw);
+    for (wanted, socket) in attachers {
+        session.attach(socket, wanted, raw, &[]);
     }
     warnings.extend(launched.warnings.iter().cloned());
     let hello = Started {

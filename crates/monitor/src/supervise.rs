@@ -7,10 +7,10 @@
 //! ```
 
 use std::fs;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use conex_logs::Stream;
-use conex_logs::json_file::Writer;
+use conex_logs::json_file::{Mark, Writer};
 use conex_sys::process::{self, Ended};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
@@ -62,6 +62,23 @@ impl Log<'_> {
             );
             tell(links, &Event::Warning(text));
         }
+    }
+}
+
+impl Log<'_> {
+    /// Where it ends now.
+    fn mark(&self) -> Option<Mark> {
+        self.writer.as_ref()?.mark().ok()
+    }
+
+    /// What is not in it yet, since the lines have no end.
+    fn begun(&self) -> Vec<(Stream, &[u8])> {
+        let Some(writer) = &self.writer else {
+            return Vec::new();
+        };
+        [Stream::Stdout, Stream::Stderr]
+            .map(|stream| (stream, writer.held_text(stream)))
+            .to_vec()
     }
 }
 
@@ -126,7 +143,11 @@ impl Supervisor<'_> {
                 }
             }
             self.running.session.forget_gone();
-            exec::tidy(&mut self.execs);
+            for _ in 0..self.running.session.take_detached() {
+                tell(&mut self.links, &Event::Detached { exec: None });
+            }
+            let links = &mut self.links;
+            exec::tidy(&mut self.execs, &mut |event| tell(links, event));
             self.links.retain(|l| !l.is_closed());
         }
     }
@@ -205,19 +226,22 @@ impl Supervisor<'_> {
             return;
         };
         match link.receive_request() {
-            Ok((Request::Attach(streams), mut fds)) => {
+            Ok((Request::Attach(wanted), mut fds)) => {
                 let Some(socket) = fds.pop() else { return };
-                let raw = self.running.session.is_terminal();
-                let log_bytes = self
-                    .request
-                    .log
-                    .as_ref()
-                    .and_then(|log| fs::metadata(&log.path).ok())
-                    .map_or(0, |m| m.len());
-                if !heard(link, &Event::Attached { log_bytes }) {
+                let mark = self.log.mark();
+                let event = Event::Attached {
+                    log_bytes: mark.as_ref().map_or(0, |mark| mark.bytes),
+                };
+                let file: Vec<_> = mark.iter().map(|mark| mark.file.as_fd()).collect();
+                if !heard_with(link, &event, &file) {
                     link.close();
                 }
-                self.running.session.attach(socket, streams, raw);
+                let begun = match wanted.reads_log {
+                    true => self.log.begun(),
+                    false => Vec::new(),
+                };
+                let session = &mut self.running.session;
+                session.attach(socket, wanted, session.is_terminal(), &begun);
             }
             Ok((Request::Resize { rows, columns }, _)) => {
                 self.running.session.resize(rows, columns);
@@ -393,7 +417,11 @@ fn tell(links: &mut Vec<Link>, event: &Event) {
 /// Sends to a daemon. One that is behind misses the message; closing the link
 /// would tell it that the monitor died.
 fn heard(link: &Link, event: &Event) -> bool {
-    match link.send(event, &[]) {
+    heard_with(link, event, &[])
+}
+
+fn heard_with(link: &Link, event: &Event, fds: &[BorrowedFd<'_>]) -> bool {
+    match link.send(event, fds) {
         Ok(()) => true,
         Err(error) => Link::is_timeout(&error),
     }

@@ -3,7 +3,9 @@
 pub(crate) mod gate;
 mod relay;
 
+use std::future::Future;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -15,7 +17,8 @@ use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, UPGRADE};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper::{Request, Response, StatusCode, Version};
 use hyper_util::rt::TokioIo;
-use tokio::io::AsyncReadExt;
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncReadExt, Interest};
 use tokio::net::UnixStream;
 
 use crate::answer::{self, Body};
@@ -93,9 +96,32 @@ async fn take_over(
     let upgraded = taking.await.map_err(io::Error::other)?;
     let (socket, early) = into_socket(upgraded);
     head_was_read(&socket).await;
+    let gone = hung_up(socket.as_fd());
     tokio::select! {
-        ended = relay::relay(socket, early, streams, input) => ended,
+        ended = relay::relay(socket, early, streams, input, gone) => ended,
         () = closing.begun() => Ok(()),
+    }
+}
+
+/// Waits until both directions of a socket are closed: by its peer alone where that is local, over TCP by both.
+///
+/// Readiness to read cannot tell that from an end of input, so this listens for the hang-up alone, through a
+/// descriptor of its own. Without one to be had, nothing is ever told.
+#[expect(
+    deprecated,
+    reason = "its successor is unsafe for types that may close their descriptor, which an OwnedFd does not"
+)]
+fn hung_up(socket: BorrowedFd<'_>) -> impl Future<Output = ()> + use<> {
+    let watched = socket
+        .try_clone_to_owned()
+        .and_then(|fd| AsyncFd::with_interest(fd, Interest::PRIORITY));
+    async move {
+        if let Ok(watched) = watched
+            && watched.ready(Interest::PRIORITY).await.is_ok()
+        {
+            return;
+        }
+        std::future::pending().await
     }
 }
 

@@ -9,10 +9,8 @@ use std::time::{Duration, Instant};
 
 use conex_tests::client::{Cli, Client, with_busybox};
 use conex_tests::fixture::{self, Fixture};
-use conex_tests::{http, process, skip, under_both_clients};
+use conex_tests::{http, process, skip, terminal, under_both_clients};
 use rustix::process::{Pid, PidfdFlags, Signal};
-use rustix::pty::OpenptFlags;
-use rustix::termios::Winsize;
 use serde_json::{Value, json};
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -166,42 +164,9 @@ fn variables_user_and_directory_are_as_asked(cli: &Cli<'_>) {
     );
 }
 
-/// A terminal of so many rows and columns: its master and its other end.
-fn terminal(rows: u16, columns: u16) -> (OwnedFd, OwnedFd) {
-    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-    let master = rustix::pty::openpt(flags).expect("a terminal can be had");
-    rustix::pty::unlockpt(&master).expect("a fresh terminal can be unlocked");
-    resize(&master, rows, columns);
-    let peer = rustix::pty::ioctl_tiocgptpeer(&master, flags).expect("it has another end");
-    (master, peer)
-}
-
-fn resize(master: &OwnedFd, rows: u16, columns: u16) {
-    let size = Winsize {
-        ws_row: rows,
-        ws_col: columns,
-        ws_xpixel: 0,
-        ws_ypixel: 0,
-    };
-    rustix::termios::tcsetwinsize(master, size).expect("a terminal has a size");
-}
-
-/// Reads until the text is there; panics at the end of the terminal.
-fn read_until(master: &OwnedFd, seen: &mut String, wanted: &str) {
-    let mut buffer = [0; 4096];
-    while !seen.contains(wanted) {
-        let heard = process::readable_within(master, LIMIT).expect("a terminal can be polled");
-        assert!(heard, "no {wanted:?} in {seen:?}");
-        match rustix::io::read(master, &mut buffer) {
-            Ok(n @ 1..) => seen.push_str(&String::from_utf8_lossy(&buffer[..n])),
-            other => panic!("{other:?} instead of {wanted:?} after {seen:?}"),
-        }
-    }
-}
-
 fn a_terminal_has_the_size_of_the_clients(cli: &Cli<'_>) {
     idle(cli, "web");
-    let (master, peer) = terminal(33, 111);
+    let (master, peer) = terminal::open(33, 111);
     let end = || Stdio::from(peer.try_clone().expect("a descriptor can be shared"));
     let script = "trap 'stty size; exit 4' WINCH; while [ \"$(stty size)\" = '0 0' ]; do usleep \
                   10000; done; tty; stty size; while :; do usleep 10000; done";
@@ -222,14 +187,14 @@ fn a_terminal_has_the_size_of_the_clients(cli: &Cli<'_>) {
         .expect("a client can be started");
     drop(peer);
     let mut seen = String::new();
-    read_until(&master, &mut seen, "/dev/pts/");
-    read_until(&master, &mut seen, "33 111");
+    terminal::read_until(&master, &mut seen, "/dev/pts/");
+    terminal::read_until(&master, &mut seen, "33 111");
     seen.clear();
-    resize(&master, 12, 34);
+    terminal::resize(&master, 12, 34);
     // The terminal is nobody's controlling one, so the kernel tells nobody.
     rustix::process::kill_process(Pid::from_child(&client), Signal::WINCH)
         .expect("a child can be signalled");
-    read_until(&master, &mut seen, "12 34");
+    terminal::read_until(&master, &mut seen, "12 34");
     let status = process::wait_limited(&mut client, LIMIT).expect("a child can be waited for");
     assert_eq!(status.and_then(|s| s.code()), Some(4));
 }

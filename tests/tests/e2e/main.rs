@@ -3,6 +3,7 @@
 //!
 //! One program on purpose: every test program is another link.
 
+mod attach;
 mod bad_input;
 mod control;
 mod crowd;

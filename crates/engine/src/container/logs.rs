@@ -12,8 +12,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use conex_api::container::LogsOptions;
 use conex_logs::driver::Selection;
-use conex_logs::json_file::{Batch, Progress, Query, Reader, Watched, consume_watch};
+use conex_logs::json_file::{Batch, Mark, Progress, Query, Reader, Watched, consume_watch};
 use conex_logs::{frame, timestamp};
+use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use tokio::net::unix::pipe;
 use tokio::sync::{mpsc, watch};
@@ -38,57 +39,76 @@ impl Engine {
     /// wanted or the log driver keeps nothing.
     pub async fn container_logs(&self, name: &str, options: LogsOptions) -> Result<Logs, Error> {
         let container = self.inner.find(name)?;
-        if !options.stdout && !options.stderr {
-            return Err(Error::invalid(
-                "must specify at least one of 'stdout' or 'stderr'",
-            ));
-        }
-        let Some(path) = container.record.log_path.clone() else {
-            return Err(Error::not_implemented(
-                "configured logging driver does not support reading",
-            ));
-        };
-        let tty = container.record.config.tty;
-        let query = Query {
-            since_ns: options.since_ns.filter(|s| *s != 0),
-            until_ns: options.until_ns.filter(|u| *u != 0),
-            tail: options.tail,
-            stdout: options.stdout,
-            stderr: options.stderr,
-            follow: options.follow,
-        };
-        let shape = Shape {
-            tty,
-            timestamps: options.timestamps,
-            details: options.details,
-        };
-        let (sender, receiver) = mpsc::channel(4);
-        let states = container.watch();
-        tokio::spawn(async move {
-            let opened = tokio::task::spawn_blocking(move || Reader::open(&path, query)).await;
-            let reader = match opened {
-                Ok(Ok(reader)) => reader,
-                // Nothing was ever written.
-                Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound && !options.follow => {
-                    return;
-                }
-                Ok(Err(error)) => return failed(&sender, error).await,
-                Err(error) => return failed(&sender, io::Error::other(error)).await,
-            };
-            let follow = options.follow.then_some((states, container));
-            if let Err(error) = send(reader, shape, &sender, follow).await {
-                failed(&sender, error).await;
-            }
-        });
-        let stream = futures_util::stream::unfold(receiver, |mut receiver| async move {
-            let item = receiver.recv().await?;
-            Some((item, receiver))
-        });
+        check_readable(&container, &options)?;
         Ok(Logs {
-            tty,
-            stream: Box::pin(stream),
+            tty: container.record.config.tty,
+            stream: stream(&container, &options, None),
         })
     }
+}
+
+/// Whether there is anything to read for these options.
+pub(super) fn check_readable(container: &Container, options: &LogsOptions) -> Result<(), Error> {
+    if !options.stdout && !options.stderr {
+        return Err(Error::invalid(
+            "must specify at least one of 'stdout' or 'stderr'",
+        ));
+    }
+    if container.record.log_path.is_none() {
+        return Err(Error::not_implemented(
+            "configured logging driver does not support reading",
+        ));
+    }
+    Ok(())
+}
+
+/// The messages of a log that can be read; only those before `end`, if there is one.
+pub(super) fn stream(
+    container: &Arc<Container>,
+    options: &LogsOptions,
+    end: Option<Mark>,
+) -> BoxStream<'static, io::Result<Bytes>> {
+    let path = container.record.log_path.clone().unwrap_or_default();
+    let query = Query {
+        since_ns: options.since_ns.filter(|s| *s != 0),
+        until_ns: options.until_ns.filter(|u| *u != 0),
+        tail: options.tail,
+        stdout: options.stdout,
+        stderr: options.stderr,
+        follow: options.follow,
+    };
+    let shape = Shape {
+        tty: container.record.config.tty,
+        timestamps: options.timestamps,
+        details: options.details,
+    };
+    let (sender, receiver) = mpsc::channel(4);
+    let follow = options
+        .follow
+        .then(|| (container.watch(), Arc::clone(container)));
+    tokio::spawn(async move {
+        let opened = tokio::task::spawn_blocking(move || match end {
+            Some(end) => Reader::open_before(&path, query, end),
+            None => Reader::open(&path, query),
+        });
+        let reader = match opened.await {
+            Ok(Ok(reader)) => reader,
+            // Nothing was ever written.
+            Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound && follow.is_none() => {
+                return;
+            }
+            Ok(Err(error)) => return failed(&sender, error).await,
+            Err(error) => return failed(&sender, io::Error::other(error)).await,
+        };
+        if let Err(error) = send(reader, shape, &sender, follow).await {
+            failed(&sender, error).await;
+        }
+    });
+    futures_util::stream::unfold(receiver, |mut receiver| async move {
+        let item = receiver.recv().await?;
+        Some((item, receiver))
+    })
+    .boxed()
 }
 
 /// How messages are written.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use conex_layers::overlay::{Access, Durability, OverlayOptions};
-use conex_monitor::protocol::{self, Event, LogFile, StartRequest, Started, Stdin, Streams};
+use conex_monitor::protocol::{self, Event, LogFile, StartRequest, Started, Stdin};
 use conex_monitor::{ExitRecord, Link, LinkError};
 use tokio::sync::oneshot;
 
@@ -57,7 +57,7 @@ impl From<Error> for Failed {
 pub(super) async fn launch(
     engine: &Arc<Inner>,
     container: &Arc<Container>,
-    attachers: Vec<(Streams, OwnedFd)>,
+    attachers: Vec<(protocol::Attach, OwnedFd)>,
 ) -> Result<Launched, Failed> {
     let engine = Arc::clone(engine);
     let container = Arc::clone(container);
@@ -73,7 +73,7 @@ pub(super) async fn launch(
 fn launch_blocking(
     engine: &Inner,
     container: &Container,
-    attachers: &[(Streams, OwnedFd)],
+    attachers: &[(protocol::Attach, OwnedFd)],
 ) -> Result<(Started, Link, OwnedFd), Failed> {
     let record = &container.record;
     mount::prepare(&record.mounts)?;
@@ -128,7 +128,7 @@ fn launch_blocking(
             (true, true) => Stdin::Once,
         },
         log: log_file(record)?,
-        attach: attachers.iter().map(|(streams, _)| *streams).collect(),
+        attach: attachers.iter().map(|(wanted, _)| wanted.clone()).collect(),
         proc_links: vec![(merged_link(engine, record), "root".into())],
     };
     let link = crate::process::spawn_monitor(&engine.executable, &record.id)

@@ -4,21 +4,22 @@
 //! and never blocks on the container: a stop is a signal, a deadline and a list
 //! of those who wait for the end.
 
+mod attach;
 mod exec;
 mod monitored;
 mod pause;
 mod rename;
 mod stop;
 
+use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
 use conex_api::container::RemoveOptions;
-use conex_monitor::protocol::{self, Event, Streams};
+use conex_monitor::protocol::{self, Event};
 use conex_monitor::{ExitRecord, LinkError, send_request};
 use conex_sys::process::pidfd_signal;
-use rustix::event::PollFlags;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
@@ -29,7 +30,7 @@ use crate::time::now_ns;
 use crate::{Error, process};
 
 pub(crate) use monitored::Monitored;
-use monitored::is_ready;
+use monitored::Said;
 
 pub(crate) type Reply = oneshot::Sender<Result<(), Error>>;
 
@@ -54,9 +55,9 @@ pub(crate) enum Command {
     },
     /// Serve one more attacher.
     Attach {
-        streams: Streams,
+        wanted: protocol::Attach,
         socket: OwnedFd,
-        reply: Reply,
+        reply: attach::Reply,
     },
     /// Change the size of its terminal.
     Resize {
@@ -110,7 +111,9 @@ struct Task {
     /// When the monitor should have reported the end of a killed container.
     report_by: Option<Instant>,
     restart_at: Option<Instant>,
-    pending: Vec<(Streams, OwnedFd)>,
+    pending: Vec<(protocol::Attach, OwnedFd)>,
+    /// Attachers the monitor was asked to serve and said nothing about yet.
+    attaching: VecDeque<Option<attach::Reply>>,
     /// Execs the monitor was asked for and said nothing about yet.
     execs_starting: usize,
 }
@@ -142,6 +145,7 @@ pub(crate) fn spawn(
         report_by: None,
         restart_at: None,
         pending: Vec::new(),
+        attaching: VecDeque::new(),
         execs_starting: 0,
     };
     tokio::spawn(task.run(receiver));
@@ -205,10 +209,13 @@ impl Task {
                 return gone;
             }
             Command::Attach {
-                streams,
+                wanted,
                 socket,
                 reply,
-            } => (reply, self.attach(streams, socket)),
+            } => {
+                self.attach(wanted, socket, reply);
+                return false;
+            }
             Command::Resize {
                 rows,
                 columns,
@@ -329,24 +336,6 @@ impl Task {
         }
     }
 
-    fn attach(&mut self, streams: Streams, socket: OwnedFd) -> Result<(), Error> {
-        match &self.monitored {
-            Some(monitored) if !self.ended => {
-                let request = protocol::Request::Attach(streams);
-                let sent = send_request(monitored.link.as_fd(), &request, &[socket.as_fd()]);
-                sent.map_err(|e| Error::system("attach", &e))?;
-            }
-            _ => {
-                // Clients that gave up waiting for a start leave no socket.
-                self.pending
-                    .retain(|(_, socket)| !is_ready(socket, PollFlags::empty()));
-                self.pending.push((streams, socket));
-            }
-        }
-        self.container.publish(&self.engine.events, "attach", &[]);
-        Ok(())
-    }
-
     fn resize(&mut self, rows: u16, columns: u16) -> Result<(), Error> {
         let Some(monitored) = self.monitored.as_ref().filter(|_| !self.ended) else {
             let id = self.container.id();
@@ -362,8 +351,20 @@ impl Task {
     }
 
     /// Returns true when the container removed itself.
-    async fn monitor_said(&mut self, event: Result<Event, LinkError>) -> bool {
+    async fn monitor_said(&mut self, said: Result<Said, LinkError>) -> bool {
+        let (event, fds) = match said {
+            Ok(said) => (Ok(said.event), said.fds),
+            Err(error) => (Err(error), Vec::new()),
+        };
         match event {
+            Ok(Event::Attached { log_bytes }) => {
+                self.attached(log_bytes, fds);
+                false
+            }
+            Ok(Event::Detached { exec }) => {
+                self.detached(exec);
+                false
+            }
             Ok(Event::Exited(record)) => {
                 self.ended = true;
                 let change = Change::Exited {
@@ -393,9 +394,7 @@ impl Task {
                 tracing::warn!(container = self.container.id(), "{text}");
                 false
             }
-            Ok(Event::Attached { .. } | Event::Hello(_) | Event::Started(_) | Event::Failed(_)) => {
-                false
-            }
+            Ok(Event::Hello(_) | Event::Started(_) | Event::Failed(_)) => false,
             Err(error) => {
                 let lost = self.monitored.take();
                 match lost.filter(|_| !self.ended) {
@@ -437,6 +436,7 @@ impl Task {
     async fn exited(&mut self, change: Change) -> bool {
         self.kill_at = None;
         self.report_by = None;
+        self.attaching.clear();
         self.fact(change).await;
         self.engine.execs.container_ended(self.container.id());
         let state = self.container.state();
@@ -547,7 +547,7 @@ impl Task {
     }
 }
 
-async fn next_event(monitored: &mut Option<Monitored>) -> Result<Event, LinkError> {
+async fn next_event(monitored: &mut Option<Monitored>) -> Result<Said, LinkError> {
     match monitored {
         Some(monitored) => monitored.event().await,
         None => std::future::pending().await,

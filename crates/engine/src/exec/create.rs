@@ -6,6 +6,7 @@ use conex_api::exec::{CreateRequest, Created};
 
 use super::{Exec, Status};
 use crate::container::Container;
+use crate::container::attach::detach_keys;
 use crate::container::state::Phase;
 use crate::{Engine, Error};
 
@@ -22,6 +23,12 @@ impl Engine {
         check_active(&container, name)?;
         if request.console_size.is_some() && !request.tty {
             return Err(Error::invalid("console size is only supported with a TTY"));
+        }
+        if detach_keys(Some(&request.detach_keys)).is_none() {
+            let keys = &request.detach_keys;
+            return Err(Error::invalid(format!(
+                "Invalid escape keys ({keys}) provided"
+            )));
         }
         let id = crate::id::generate();
         let exec = Arc::new(Exec::new(

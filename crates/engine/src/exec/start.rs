@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use conex_api::exec::StartRequest;
 use conex_api::stream::{self as frames, Stream};
-use conex_monitor::protocol::{ExecRequest, Streams};
+use conex_monitor::protocol::{Attach, ExecRequest, Streams};
 use conex_sys::socket;
 use futures_util::StreamExt;
 use rustix::fs::{Mode, OFlags};
@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 
 use super::create::check_active;
 use super::{Exec, NOT_STARTED, Status};
-use crate::container::attach::into_stream;
+use crate::container::attach::{detach_keys, into_stream};
 use crate::container::task::Command;
 use crate::container::{Container, exec_process};
 use crate::engine::Inner;
@@ -172,10 +172,14 @@ impl Inner {
         let mut wanted = exec.request.clone();
         wanted.console_size = options.console_size.or(wanted.console_size);
         let (process, seccomp) = exec_process(self, container, &wanted, root.as_fd())?;
-        let attach = (!options.detach).then_some(Streams {
-            stdin: wanted.attach_stdin,
-            stdout: wanted.attach_stdout,
-            stderr: wanted.attach_stderr,
+        let attach = (!options.detach).then(|| Attach {
+            streams: Streams {
+                stdin: wanted.attach_stdin,
+                stdout: wanted.attach_stdout,
+                stderr: wanted.attach_stderr,
+            },
+            detach_keys: detach_keys(Some(&wanted.detach_keys)).unwrap_or_default(),
+            reads_log: false,
         });
         Ok(ExecRequest {
             id: exec.id.clone(),

@@ -6,7 +6,7 @@
 //! This file must not know what a line is.
 
 use super::rotate::{self, Origin};
-use super::watch;
+use super::{Mark, watch};
 use flate2::read::MultiGzDecoder;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek};
@@ -84,6 +84,20 @@ impl Segment {
             inode,
             source: Source::Gzip(Box::new(Gzip::new(file))),
         }))
+    }
+
+    /// The part of a file before a mark.
+    fn before(mark: Mark) -> io::Result<Segment> {
+        let inode = mark.file.metadata()?.ino();
+        let plain = Plain {
+            file: mark.file,
+            position: 0,
+            end: mark.bytes,
+        };
+        Ok(Segment {
+            inode,
+            source: Source::Plain(plain),
+        })
     }
 
     /// Opens the `number`th rotated file in whichever form it is there.
@@ -261,6 +275,24 @@ pub(super) fn collect(path: &Path, known: Option<&Segment>) -> io::Result<Vec<Se
         }
         std::thread::yield_now();
     }
+}
+
+/// Opens the files of the log at `path` up to a mark, the newest first: the marked one and those before it.
+pub(super) fn collect_before(path: &Path, mark: Mark) -> io::Result<Vec<Segment>> {
+    let marked = Segment::before(mark)?;
+    let mut older = Vec::new();
+    let mut past = false;
+    for segment in collect(path, None)? {
+        if !past && segment.is_same(&marked)? {
+            past = true;
+        } else if past || segment.is_older_than(&marked)? {
+            // The marked file may be gone: then what was written before it is older.
+            past = true;
+            older.push(segment);
+        }
+    }
+    older.insert(0, marked);
+    Ok(older)
 }
 
 fn collect_rotated(

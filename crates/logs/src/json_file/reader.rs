@@ -13,7 +13,7 @@
 
 use super::chain::{self, Segment, Source};
 use super::decode::{Batch, Decoder};
-use super::{seek, watch};
+use super::{Mark, seek, watch};
 use crate::Stream;
 use memchr::memchr;
 use std::collections::VecDeque;
@@ -104,7 +104,23 @@ impl Reader {
     /// they are read. To follow, call [`Reader::watch`] before the first
     /// [`Reader::next_batch`], so that no change falls between the two.
     pub fn open(path: &Path, query: Query) -> io::Result<Reader> {
-        let mut segments = chain::collect(path, None)?;
+        let segments = chain::collect(path, None)?;
+        Reader::of(path, query, segments)
+    }
+
+    /// Opens what is before a mark of the log, as it is by now: files that were dropped since are not there.
+    ///
+    /// The query's `follow` is not for this.
+    pub fn open_before(path: &Path, query: Query, mark: Mark) -> io::Result<Reader> {
+        let query = Query {
+            follow: false,
+            ..query
+        };
+        let segments = chain::collect_before(path, mark)?;
+        Reader::of(path, query, segments)
+    }
+
+    fn of(path: &Path, query: Query, mut segments: Vec<Segment>) -> io::Result<Reader> {
         let mut wanted = query.tail.map_or(u64::MAX, |tail| tail as u64);
         let mut kept = 0;
         for (age, segment) in segments.iter_mut().enumerate() {
@@ -115,6 +131,7 @@ impl Reader {
             match &mut segment.source {
                 Source::Plain(plain) => {
                     let len = plain.file.metadata()?.len();
+                    let len = len.min(plain.end);
                     if age > 0 || !query.follow {
                         plain.end = len;
                     }

@@ -5,7 +5,7 @@
 //! one line saying how many were lost is written when there is space again.
 
 use super::encode::{self, Part};
-use super::{MAX_MESSAGE_BYTES, rotate};
+use super::{MAX_MESSAGE_BYTES, Mark, rotate};
 use crate::driver::Options;
 use crate::{Stream, timestamp};
 use memchr::{memchr, memchr_iter, memrchr};
@@ -132,6 +132,24 @@ impl Writer {
         }
         self.join_compressor();
         self.trouble.unreported.take().map_or(Ok(()), Err)
+    }
+
+    /// The beginning of a line of `stream` that is in no file yet, since its end has not come.
+    pub fn held_text(&self, stream: Stream) -> &[u8] {
+        match stream {
+            Stream::Stdout => &self.stdout.text,
+            Stream::Stderr => &self.stderr.text,
+        }
+    }
+
+    /// Where the log ends now: the current file and its length.
+    pub fn mark(&self) -> io::Result<Mark> {
+        // Of the file's own size: a user may have truncated it.
+        let bytes = self.file.metadata()?.len();
+        Ok(Mark {
+            file: self.file.try_clone()?,
+            bytes: bytes.saturating_sub(self.trouble.torn_bytes),
+        })
     }
 
     /// How many lines could not be written and are not told of in the log yet.

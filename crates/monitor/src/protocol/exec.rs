@@ -13,7 +13,7 @@
 use conex_spec::runtime::{Process, Seccomp};
 use serde::{Deserialize, Serialize};
 
-use super::{StartFailure, Streams};
+use super::{Attach, StartFailure};
 
 /// The longest [`ExecRequest::note`] in bytes, so that it fits into a message.
 pub const MAX_NOTE: usize = 32 * 1024;
@@ -29,7 +29,7 @@ pub struct ExecRequest {
     pub seccomp: Option<Seccomp>,
     /// What the attacher wants; `None` when there is none and the streams go
     /// nowhere. Input ends with the attacher's.
-    pub attach: Option<Streams>,
+    pub attach: Option<Attach>,
     /// The attacher gets bytes as they are, otherwise frames.
     pub raw: bool,
     /// Words of the daemon's own, said again to the next one; at most

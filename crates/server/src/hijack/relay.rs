@@ -1,6 +1,7 @@
 //! The copy between a client that has taken its socket over and a container's streams.
 //! Knows bytes only: frames, terminals and detach keys are the container's side.
 
+use std::future::Future;
 use std::io;
 use std::pin::pin;
 use std::time::Duration;
@@ -39,12 +40,14 @@ pub(crate) struct Streams {
 /// Copies both ways until the container ends or the client is gone.
 ///
 /// `early` is what the client had sent before. A half-closed client still gets all output; after the end of
-/// the output the client's socket is shut down for writing and its input is read to its end.
+/// the output the client's socket is shut down for writing and its input is read to its end. `hung_up` tells a
+/// client that closed both directions from one that only ended its input.
 pub(crate) async fn relay<C>(
     client: C,
     early: Vec<u8>,
     streams: Streams,
     input: Input,
+    hung_up: impl Future<Output = ()>,
 ) -> io::Result<()>
 where
     C: AsyncRead + AsyncWrite + Unpin,
@@ -80,17 +83,19 @@ where
         }
     };
 
-    let (mut output, mut input) = (pin!(output), pin!(input));
+    let (mut output, mut input, mut hung_up) = (pin!(output), pin!(input), pin!(hung_up));
     tokio::select! {
         ended = &mut output => {
             ended?;
             // A client that does not close in time is closed.
-            tokio::time::timeout(LINGER, input).await.unwrap_or(Ok(()))
+            return tokio::time::timeout(LINGER, input).await.unwrap_or(Ok(()));
         }
-        ended = &mut input => {
-            ended?;
-            output.await
-        }
+        ended = &mut input => ended?,
+    }
+    tokio::select! {
+        ended = output => ended,
+        // Everything it sent was passed on; nobody is there for the rest of the output.
+        () = &mut hung_up => Ok(()),
     }
 }
 
@@ -143,7 +148,9 @@ async fn discard(client: &mut (impl AsyncRead + Unpin)) -> io::Result<()> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::hijack::hung_up;
     use futures_util::stream;
+    use std::os::fd::AsFd;
 
     /// Client end, container end, and the relay between them.
     fn relayed(
@@ -160,7 +167,8 @@ mod tests {
             replay: None,
             live: Some(live),
         };
-        let task = tokio::spawn(relay(server, early.to_vec(), streams, input));
+        let gone = hung_up(server.as_fd());
+        let task = tokio::spawn(relay(server, early.to_vec(), streams, input, gone));
         (client, container, task)
     }
 
@@ -249,7 +257,13 @@ mod tests {
             replay: Some(replay.boxed()),
             live: Some(live),
         };
-        let task = tokio::spawn(relay(server, Vec::new(), streams, Input::Forwarded));
+        let task = tokio::spawn(relay(
+            server,
+            Vec::new(),
+            streams,
+            Input::Forwarded,
+            std::future::pending(),
+        ));
         let mut output = String::new();
         client.read_to_string(&mut output).await.unwrap();
         assert_eq!(output, "then and now");
@@ -264,7 +278,13 @@ mod tests {
             replay: None,
             live: None,
         };
-        let task = tokio::spawn(relay(server, Vec::new(), streams, Input::Forwarded));
+        let task = tokio::spawn(relay(
+            server,
+            Vec::new(),
+            streams,
+            Input::Forwarded,
+            std::future::pending(),
+        ));
         let mut output = Vec::new();
         client.read_to_end(&mut output).await.unwrap();
         assert_eq!(output, b"");
@@ -273,13 +293,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_client_that_vanishes_ends_the_relay() {
-        let (client, mut container, task) = relayed(b"", Input::Forwarded);
-        drop(client);
-        // The end of its input arrives; the next output finds nobody.
-        let mut rest = Vec::new();
-        container.read_to_end(&mut rest).await.unwrap();
-        container.write_all(b"output").await.unwrap();
-        assert!(task.await.unwrap().is_err());
+    async fn a_client_that_vanishes_ends_the_relay_to_a_silent_container() {
+        for input in [Input::Forwarded, Input::Discarded] {
+            let (mut client, mut container, task) = relayed(b"", input);
+            client.write_all(b"last words").await.unwrap();
+            drop(client);
+            task.await.unwrap().unwrap();
+            let mut rest = String::new();
+            container.read_to_string(&mut rest).await.unwrap();
+            let passed_on = if input == Input::Forwarded { "last words" } else { "" };
+            assert_eq!(rest, passed_on);
+        }
     }
 }

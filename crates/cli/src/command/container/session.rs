@@ -7,12 +7,14 @@
 //! neither input nor signals, and no byte is copied more often than it must be.
 
 use std::io::{ErrorKind, Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use conex_client::stream::{self, Outputs, StreamError};
 use conex_client::{BlockingReader, BlockingWriter, Hijacked};
 use tokio::sync::mpsc;
 
-use super::escape::{self, Typed, Watch};
+use super::escape::Typed;
 use super::terminal::{Direct, Raw};
 use crate::error::{CliError, chain};
 
@@ -37,7 +39,7 @@ pub(super) struct Streams {
 pub(super) enum End {
     /// The container's output ended (or its input, when only that was connected).
     Streams,
-    /// The user typed the detach keys.
+    /// The engine ended it because the user typed the detach keys.
     Detached,
 }
 
@@ -45,13 +47,14 @@ pub(super) enum End {
 enum Event {
     Output(Result<(), StreamError>),
     Input,
-    Detached,
 }
 
 /// A session under way.
 pub(super) struct Session {
     events: mpsc::UnboundedReceiver<Event>,
     awaited: Awaited,
+    /// The last thing typed were the detach keys.
+    left: Arc<AtomicBool>,
     raw: Option<Raw>,
 }
 
@@ -72,10 +75,16 @@ impl Session {
         };
         let (reader, writer) = connection.into_blocking()?;
         let (report, events) = mpsc::unbounded_channel();
+        let left = Arc::new(AtomicBool::new(false));
         if streams.stdin {
-            let watch = watch(streams);
+            let input = Input {
+                // Input that is no terminal's may hold any byte.
+                typed: streams.tty.then(|| Typed::new(&streams.detach_keys)),
+                left: Arc::clone(&left),
+                is_all: !streams.output,
+            };
             let report = report.clone();
-            std::thread::spawn(move || send_input(Direct::stdin(), writer, watch, &report));
+            std::thread::spawn(move || input.send(Direct::stdin(), writer, &report));
         } else {
             // The container reads end of file where it reads at all; an engine that has hung up
             // already says so to the reader.
@@ -94,6 +103,7 @@ impl Session {
         Ok(Self {
             events,
             awaited,
+            left,
             raw,
         })
     }
@@ -102,27 +112,17 @@ impl Session {
     pub(super) async fn end(mut self) -> Result<End, CliError> {
         let end = loop {
             match self.events.recv().await {
-                Some(Event::Detached) => break Ok(End::Detached),
-                Some(Event::Output(result)) => {
-                    break result.map(|()| End::Streams).map_err(failure);
-                }
+                Some(Event::Output(result)) => break result.map_err(failure),
                 Some(Event::Input) if self.awaited == Awaited::Output => {}
-                Some(Event::Input) | None => break Ok(End::Streams),
+                Some(Event::Input) | None => break Ok(()),
             }
         };
         drop(self.raw.take());
-        end
+        end.map(|()| match self.left.load(Ordering::Acquire) {
+            true => End::Detached,
+            false => End::Streams,
+        })
     }
-}
-
-fn watch(streams: &Streams) -> Watch {
-    if !streams.tty {
-        // Input that is no terminal's may hold any byte.
-        return Watch::new(Vec::new());
-    }
-    // Docker's client, too, falls back to the default for a sequence it cannot read.
-    let keys = escape::parse(&streams.detach_keys).unwrap_or_else(|| escape::DEFAULT.to_vec());
-    Watch::new(keys)
 }
 
 fn show_output(reader: BlockingReader, tty: bool) -> Result<(), StreamError> {
@@ -138,31 +138,42 @@ fn show_output(reader: BlockingReader, tty: bool) -> Result<(), StreamError> {
     )
 }
 
-fn send_input(
-    mut from: impl Read,
-    mut to: BlockingWriter,
-    mut watch: Watch,
-    report: &mpsc::UnboundedSender<Event>,
-) {
-    let mut buffer = vec![0; READ_BYTES];
-    // A failing standard input is its end; a failing connection is the other thread's news.
-    while let Ok(len @ 1..) = from.read(&mut buffer) {
-        match watch.feed(&buffer[..len]) {
-            Typed::Input(input) => {
-                if to.write_all(&input).is_err() {
-                    break;
-                }
-            }
-            Typed::Detach(input) => {
-                to.write_all(&input).ok();
-                report.send(Event::Detached).ok();
-                to.detach().ok();
-                return;
+/// What goes on with what is typed.
+struct Input {
+    typed: Option<Typed>,
+    left: Arc<AtomicBool>,
+    /// Nothing comes back, by whose end the session would be known to be over.
+    is_all: bool,
+}
+
+impl Input {
+    fn send(
+        mut self,
+        mut from: impl Read,
+        mut to: BlockingWriter,
+        report: &mpsc::UnboundedSender<Event>,
+    ) {
+        let mut buffer = vec![0; READ_BYTES];
+        // A failing standard input is its end; a failing connection is the other thread's news.
+        while let Ok(len @ 1..) = from.read(&mut buffer) {
+            let bytes = &buffer[..len];
+            let leaves = self
+                .typed
+                .as_mut()
+                .is_some_and(|typed| typed.ends_with_keys(bytes));
+            // Before the engine can answer by ending the connection.
+            self.left.store(leaves, Ordering::Release);
+            if to.write_all(bytes).is_err() || (leaves && self.is_all) {
+                break;
             }
         }
+        if self.left.load(Ordering::Acquire) {
+            to.detach().ok();
+        } else {
+            to.close().ok();
+        }
+        report.send(Event::Input).ok();
     }
-    to.close().ok();
-    report.send(Event::Input).ok();
 }
 
 /// What a failed copy of output means to the command.

@@ -11,6 +11,14 @@ use rustix::io::Errno;
 use tokio::io::Interest;
 use tokio::net::UnixDatagram;
 
+/// One thing a monitor said.
+#[derive(Debug)]
+pub(super) struct Said {
+    pub(super) event: Event,
+    /// What came with it.
+    pub(super) fds: Vec<OwnedFd>,
+}
+
 /// A connection to a monitor, and the process it watches.
 #[derive(Debug)]
 pub(crate) struct Monitored {
@@ -31,7 +39,7 @@ impl Monitored {
     }
 
     /// The next thing it says.
-    pub(super) async fn event(&mut self) -> Result<Event, LinkError> {
+    pub(super) async fn event(&mut self) -> Result<Said, LinkError> {
         loop {
             self.link.readable().await?;
             // Only "would block" is an error to the runtime: it then waits.
@@ -46,7 +54,7 @@ impl Monitored {
                 Ok(Err(LinkError::Malformed(error))) => {
                     tracing::warn!(%error, "a monitor's message is not understood");
                 }
-                Ok(event) => return event.map(|(event, _)| event),
+                Ok(said) => return said.map(|(event, fds)| Said { event, fds }),
                 Err(_) => {}
             }
         }
@@ -91,7 +99,8 @@ mod tests {
         let (mut monitored, theirs) = link();
         conex_sys::socket::send(theirs.as_fd(), b"{\"Dreamt\":{}}", &[]).unwrap();
         conex_sys::socket::send(theirs.as_fd(), b"\"OutOfMemory\"", &[]).unwrap();
-        assert!(matches!(monitored.event().await, Ok(Event::OutOfMemory)));
+        let said = monitored.event().await.map(|said| said.event);
+        assert!(matches!(said, Ok(Event::OutOfMemory)));
         drop(theirs);
         assert!(matches!(monitored.event().await, Err(LinkError::Closed)));
     }

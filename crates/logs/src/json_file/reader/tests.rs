@@ -74,6 +74,39 @@ fn a_log_without_files_is_empty() {
 }
 
 #[test]
+fn what_is_before_a_mark_is_read_whatever_became_of_the_files() {
+    for (compress, dropped) in [(false, false), (true, false), (false, true)] {
+        let root = tempfile::tempdir().unwrap();
+        let path = log_path(&root);
+        let max_file = if dropped { 2 } else { 1000 };
+        let mut writer = writer(&path, 1000, max_file, compress);
+        let write = |writer: &mut Writer, range| {
+            for line in numbered(range) {
+                writer
+                    .write(Stream::Stdout, line.as_bytes(), SECOND)
+                    .unwrap();
+            }
+        };
+        write(&mut writer, 0..30);
+        writer.write(Stream::Stdout, b"prompt> ", SECOND).unwrap();
+        assert_eq!(writer.held_text(Stream::Stdout), b"prompt> ");
+        let mark = writer.mark().unwrap();
+        writer.write(Stream::Stdout, b"\n", SECOND).unwrap();
+        write(&mut writer, 31..90);
+        writer.finish().unwrap();
+        let mut reader = Reader::open_before(&path, Query::default(), mark).unwrap();
+        let (lines, _) = drain(&mut reader);
+        if dropped {
+            // Only the marked file itself is still to be had.
+            assert!(lines.len() < 30 && numbered(0..30).ends_with(&lines));
+            assert_eq!(lines.last().unwrap(), "29\n");
+        } else {
+            assert_eq!(lines, numbered(0..30));
+        }
+    }
+}
+
+#[test]
 fn all_files_are_read_from_the_oldest_on() {
     for compress in [false, true] {
         let root = tempfile::tempdir().unwrap();
