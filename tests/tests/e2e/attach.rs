@@ -37,7 +37,14 @@ fn visit(cli: &Cli<'_>, args: &[&str], greeting: &str, typed: &str) -> (Option<i
 
 fn detach_keys_leave_a_container_running_however_one_came_to_it(cli: &Cli<'_>) {
     let run = [
-        "run", "-it", "--name", "web", "--network", "none", "busybox", "sh",
+        "run",
+        "-it",
+        "--name",
+        "web",
+        "--network",
+        "none",
+        "busybox",
+        "sh",
     ];
     let (code, seen) = visit(cli, &run, "/ #", "echo o$((1+1))o\n\x10\x11");
     assert_eq!(code, Some(0), "{seen}");
@@ -67,7 +74,9 @@ fn hijack(engine: &Engine, path: &str, body: &str) -> (UnixStream, BufReader<Uni
          Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     );
-    stream.write_all(head.as_bytes()).expect("it takes a request");
+    stream
+        .write_all(head.as_bytes())
+        .expect("it takes a request");
     let mut reader = BufReader::new(stream.try_clone().expect("a socket can be shared"));
     let (status, _) = http::read_head(&mut reader).expect("it answers");
     assert_eq!(status, 101);
@@ -105,7 +114,14 @@ fn the_engine_itself_knows_detach_keys_and_tells_of_them() {
     with_busybox(Client::Conex, |cli| {
         let engine = cli.engine;
         cli.ok(&[
-            "run", "-dit", "--name", "web", "--network", "none", "busybox", "cat",
+            "run",
+            "-dit",
+            "--name",
+            "web",
+            "--network",
+            "none",
+            "busybox",
+            "cat",
         ]);
         let path = "/containers/web/attach?stream=1&stdin=1&stdout=1";
         let (mut input, mut output) = hijack(engine, path, "");
@@ -130,7 +146,9 @@ fn the_engine_itself_knows_detach_keys_and_tells_of_them() {
             "Cmd": ["cat"], "Tty": true, "AttachStdin": true, "AttachStdout": true,
             "DetachKeys": "ctrl-x",
         });
-        let made = engine.api("POST", "/containers/web/exec", Some(&exec)).json();
+        let made = engine
+            .api("POST", "/containers/web/exec", Some(&exec))
+            .json();
         let id = made["Id"].as_str().expect("an id").to_owned();
         let start = format!("/exec/{id}/start");
         let (mut input, mut output) = hijack(engine, &start, r#"{"Tty":true}"#);
@@ -152,7 +170,16 @@ fn the_engine_itself_knows_detach_keys_and_tells_of_them() {
 fn detach_keys_mean_nothing_without_a_terminal() {
     with_busybox(Client::Conex, |cli| {
         let output = cli.run_with_input(
-            &["run", "--rm", "-i", "--network", "none", "busybox", "od", "-c"],
+            &[
+                "run",
+                "--rm",
+                "-i",
+                "--network",
+                "none",
+                "busybox",
+                "od",
+                "-c",
+            ],
             b"\x10\x11",
         );
         assert!(output.stdout.contains("020 021"), "{output}");
@@ -165,8 +192,21 @@ fn the_log_is_followed_by_the_streams_without_gap_or_repeat() {
         let engine = cli.engine;
         let script = "i=0; while [ $i -lt 30000 ]; do i=$((i+1)); echo $i; done; read x; echo end";
         cli.ok(&[
-            "run", "-di", "--name", "web", "--network", "none", "--log-opt", "max-size=20k",
-            "--log-opt", "max-file=1000", "--log-opt", "compress=true", "busybox", "sh", "-c",
+            "run",
+            "-di",
+            "--name",
+            "web",
+            "--network",
+            "none",
+            "--log-opt",
+            "max-size=20k",
+            "--log-opt",
+            "max-file=1000",
+            "--log-opt",
+            "compress=true",
+            "busybox",
+            "sh",
+            "-c",
             script,
         ]);
         let path = "/containers/web/attach?logs=1&stream=1&stdout=1";
@@ -193,7 +233,16 @@ fn a_prompt_without_an_end_of_line_is_shown_with_the_log() {
     with_busybox(Client::Conex, |cli| {
         let script = "echo first; printf 'name? '; read name; echo hello $name";
         cli.ok(&[
-            "run", "-di", "--name", "web", "--network", "none", "busybox", "sh", "-c", script,
+            "run",
+            "-di",
+            "--name",
+            "web",
+            "--network",
+            "none",
+            "busybox",
+            "sh",
+            "-c",
+            script,
         ]);
         cli.wait_for_line("web", "first");
         let path = "/containers/web/attach?logs=1&stream=1&stdin=1&stdout=1";
@@ -212,7 +261,15 @@ fn a_prompt_without_an_end_of_line_is_shown_with_the_log() {
 fn attaching_before_the_start_shows_the_last_run_once() {
     with_busybox(Client::Conex, |cli| {
         cli.ok(&[
-            "run", "--name", "web", "--network", "none", "busybox", "sh", "-c", "echo a line",
+            "run",
+            "--name",
+            "web",
+            "--network",
+            "none",
+            "busybox",
+            "sh",
+            "-c",
+            "echo a line",
         ]);
         let path = "/containers/web/attach?logs=1&stream=1&stdout=1";
         let (_, output) = hijack(cli.engine, path, "");
@@ -245,7 +302,15 @@ fn a_client_that_vanishes_from_a_silent_container_gives_its_descriptors_back() {
     with_busybox(Client::Conex, |cli| {
         let engine = cli.engine;
         cli.ok(&[
-            "run", "-di", "--name", "web", "--network", "none", "busybox", "sleep", "1000",
+            "run",
+            "-di",
+            "--name",
+            "web",
+            "--network",
+            "none",
+            "busybox",
+            "sleep",
+            "1000",
         ]);
         let open = || {
             let fds = format!("/proc/{}/fd", engine.pid());

@@ -301,7 +301,11 @@ mod tests {
             task.await.unwrap().unwrap();
             let mut rest = String::new();
             container.read_to_string(&mut rest).await.unwrap();
-            let passed_on = if input == Input::Forwarded { "last words" } else { "" };
+            let passed_on = if input == Input::Forwarded {
+                "last words"
+            } else {
+                ""
+            };
             assert_eq!(rest, passed_on);
         }
     }
