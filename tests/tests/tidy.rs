@@ -18,6 +18,7 @@ const LEVELS: &[(&str, u32)] = &[
     ("archive", 1),
     ("store", 1),
     ("logs", 1),
+    ("network", 1),
     ("runtime", 1),
     ("layers", 2),
     ("monitor", 2),

@@ -2,14 +2,13 @@
 
 use std::fs::File;
 use std::io::{Read, Seek};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
 use conex_sys::socket;
-use rustix::fs::{MemfdFlags, Mode, OFlags, memfd_create};
+use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
@@ -98,35 +97,7 @@ impl ExecRequest {
 
 /// Binds and listens on `monitor.sock` in a container's run directory.
 pub fn listen(run_dir: &Path) -> Result<OwnedFd, Errno> {
-    at_socket(
-        run_dir,
-        SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
-        |socket, address, path| {
-            let _absent = std::fs::remove_file(path).is_err();
-            rustix::net::bind(socket, address)?;
-            std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600))
-                .map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))?;
-            rustix::net::listen(socket, 16)
-        },
-    )
-}
-
-/// Makes a socket and hands it over with its address. The directory's
-/// descriptor keeps the address short: sun_path holds 108 bytes, an exec root
-/// may be deeper.
-fn at_socket(
-    run_dir: &Path,
-    flags: SocketFlags,
-    act: impl FnOnce(&OwnedFd, &SocketAddrUnix, &str) -> Result<(), Errno>,
-) -> Result<OwnedFd, Errno> {
-    let dir_flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let dir = rustix::fs::open(run_dir, dir_flags, Mode::empty())?;
-    let path = format!("/proc/self/fd/{}/{SOCKET}", dir.as_raw_fd());
-    let address = SocketAddrUnix::new(path.as_str())?;
-    let kind = SocketType::SEQPACKET;
-    let socket = rustix::net::socket_with(AddressFamily::UNIX, kind, flags, None)?;
-    act(&socket, &address, &path)?;
-    Ok(socket)
+    socket::listen_at(run_dir, SOCKET)
 }
 
 /// Receives one message and its descriptors.
@@ -177,11 +148,7 @@ impl Link {
     /// Errors: `ENOENT` and `ECONNREFUSED` where there is no monitor, `EAGAIN`
     /// when it does not answer in time.
     pub fn connect(run_dir: &Path, patience: Duration) -> Result<Link, Errno> {
-        at_socket(run_dir, SocketFlags::CLOEXEC, |socket, address, _| {
-            socket::set_patience(socket, patience)?;
-            rustix::net::connect(socket, address)
-        })
-        .map(Link::new)
+        socket::connect_at(run_dir, SOCKET, patience).map(Link::new)
     }
 
     /// Receives wait no longer than `patience` from now on, and then fail
@@ -258,6 +225,7 @@ impl Link {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use rustix::net::SocketType;
 
     const SOON: Duration = Duration::from_millis(50);
 

@@ -4,13 +4,16 @@
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::path::Path;
 use std::time::Duration;
 
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, recvmsg, sendmsg,
+    socketpair,
 };
 
 /// Descriptors one message may carry; the kernel's own limit is 253.
@@ -19,6 +22,50 @@ pub const MAX_FDS: usize = 32;
 /// A pair of connected sockets, close-on-exec.
 pub fn pair(kind: SocketType) -> Result<(OwnedFd, OwnedFd), Errno> {
     socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)
+}
+
+/// Binds and listens on a seqpacket socket of a directory, which only root may
+/// connect to; one that a dead process left there is replaced. Non-blocking.
+pub fn listen_at(dir: &Path, name: &str) -> Result<OwnedFd, Errno> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    at_socket(dir, name, flags, |socket, address, path| {
+        let _absent = std::fs::remove_file(path).is_err();
+        rustix::net::bind(socket, address)?;
+        std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600))
+            .map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))?;
+        rustix::net::listen(socket, 16)
+    })
+}
+
+/// Connects to a seqpacket socket of a directory. Connecting, and whatever is
+/// sent or received later, waits no longer than `patience`.
+///
+/// Errors: `ENOENT` and `ECONNREFUSED` where nobody listens, `EAGAIN` when
+/// there is no answer in time.
+pub fn connect_at(dir: &Path, name: &str, patience: Duration) -> Result<OwnedFd, Errno> {
+    at_socket(dir, name, SocketFlags::CLOEXEC, |socket, address, _| {
+        set_patience(socket, patience)?;
+        rustix::net::connect(socket, address)
+    })
+}
+
+/// Makes a socket and hands it over with its address. The directory's
+/// descriptor keeps the address short: sun_path holds 108 bytes, a directory
+/// may be deeper.
+fn at_socket(
+    dir: &Path,
+    name: &str,
+    flags: SocketFlags,
+    act: impl FnOnce(&OwnedFd, &SocketAddrUnix, &str) -> Result<(), Errno>,
+) -> Result<OwnedFd, Errno> {
+    let dir_flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let dir = rustix::fs::open(dir, dir_flags, Mode::empty())?;
+    let path = format!("/proc/self/fd/{}/{name}", dir.as_raw_fd());
+    let address = SocketAddrUnix::new(path.as_str())?;
+    let kind = SocketType::SEQPACKET;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, kind, flags, None)?;
+    act(&socket, &address, &path)?;
+    Ok(socket)
 }
 
 /// Bounds every later wait on a socket, for connections too: past `patience`

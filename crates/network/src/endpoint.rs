@@ -1,0 +1,50 @@
+//! A container's place on a network.
+
+use ipnet::{Ipv4Net, Ipv6Net};
+use serde::{Deserialize, Serialize};
+
+use crate::{Mac, Network, Owner, PortBinding};
+
+/// An interface of one container on one network: what the engine records and
+/// the netkeeper keeps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// 64 hexadecimal digits, the caller's.
+    pub id: String,
+    /// Id of its network.
+    pub network: String,
+    /// The end on the host, a port of the bridge.
+    pub host_interface: String,
+    /// The end in the container, `eth0` for the first.
+    pub interface: String,
+    /// Hardware address of the container's end.
+    pub mac: Mac,
+    /// Address and length of the subnet's prefix.
+    pub ipv4: Option<Ipv4Net>,
+    /// Address and length of the subnet's prefix.
+    pub ipv6: Option<Ipv6Net>,
+    /// Whether the default routes go out here.
+    pub default_route: bool,
+    /// What `Keeper::connect` published.
+    pub ports: Vec<PortBinding>,
+}
+
+impl Endpoint {
+    /// An endpoint with a fresh interface name and nothing published yet.
+    ///
+    /// The addresses come from the network's allocators; the hardware address
+    /// is [`Mac::random`] unless the user named one.
+    pub fn new(owner: &Owner, network: &Network, id: String, mac: Mac) -> Endpoint {
+        Endpoint {
+            id,
+            network: network.id.clone(),
+            host_interface: owner.interface(),
+            interface: "eth0".into(),
+            mac,
+            ipv4: None,
+            ipv6: None,
+            default_route: true,
+            ports: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! The netkeeper: the daemon's handle on it, and the process itself.
+//!
+//! ```text
+//!                 ┌── Keeper (daemon) ──┐          ┌── conex netkeeper ──────────┐
+//!   put_network ─►│ state: everything   │ requests │ state: everything           │
+//!   connect ─────►│ thread "netkeeper": │─────────►│ port sockets, nftables,     │
+//!   disconnect ──►│  another one when   │◄─────────│ watcher, proxy: one thread, │
+//!                 │  it is killed       │ answers  │ epoll                       │
+//!                 └─────────────────────┘          └─────────────────────────────┘
+//! ```
+//!
+//! Both sides know everything: either may be killed, and the other makes good.
+//! The netkeeper ends when there is no daemon and no endpoint.
+
+mod client;
+mod link;
+mod protocol;
+
+pub use client::{Config, Keeper, KeeperError};
+pub use link::LinkFailure;
+pub use protocol::{Forwarding, LostPort, Options, Publish, State};

@@ -1,0 +1,128 @@
+//! What daemon and netkeeper say to each other: JSON in seqpacket messages,
+//! in a memory descriptor where it is long.
+//!
+//! ```text
+//!   daemon ── Start (+ listening socket) ──► a netkeeper it has just spawned
+//!   netkeeper ── Hello ──► whoever connected
+//!   daemon ── Replace ──► Replaced          everything the engine knows
+//!   daemon ── PutNetwork, RemoveNetwork, Connect, Disconnect ──► one answer each
+//!   daemon ── Leave ──► (closes)            it goes on purpose
+//! ```
+//!
+//! Answers come in the order of the requests. [`VERSION`] grows when a message
+//! changes its meaning; a daemon that finds another version replaces the
+//! netkeeper, which costs no connection, since the rules stay.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Endpoint, Network, Owner, PortBinding, PortError, PortRequest};
+
+/// The protocol's version, said in every hello.
+pub(crate) const VERSION: u32 = 1;
+
+/// How published ports are reached from outside.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Publish {
+    /// The kernel forwards them to the container, as Docker does: fast, and
+    /// the container sees the client's address. Rules of the host for what
+    /// comes *in* do not apply, those for what is *forwarded* do.
+    #[default]
+    Forward,
+    /// The netkeeper accepts and passes on, so that the host's firewall
+    /// decides as about any of the host's own programs. The container sees
+    /// the bridge's address.
+    Input,
+}
+
+/// What becomes of traffic through the host that is not of containers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Forwarding {
+    /// The host's own rules decide: it forwarded before we came.
+    #[default]
+    Open,
+    /// The host forwards only since we switched it on: between its physical
+    /// interfaces it stays the end host it was.
+    Guarded,
+}
+
+/// Settings of an engine for all its networks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Options {
+    /// How published ports are reached from outside.
+    pub publish: Publish,
+    /// What becomes of other traffic through the host.
+    pub forwarding: Forwarding,
+}
+
+/// All an engine has: what a netkeeper holds, and what a new one is told.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// Settings.
+    pub options: Options,
+    /// Its networks.
+    pub networks: Vec<Network>,
+    /// The endpoints of running containers, with their published ports.
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// What a daemon asks.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Request {
+    /// The first message to a new netkeeper; the socket it shall listen on
+    /// travels with it. Answered by [`Answer::Hello`].
+    Start {
+        /// Names in the kernel.
+        owner: Owner,
+    },
+    /// Hold this, and nothing else.
+    Replace(State),
+    /// One more network, or other properties of one.
+    PutNetwork(Network),
+    /// A network less, with its endpoints.
+    RemoveNetwork(String),
+    /// An endpoint, and what to publish for it.
+    Connect {
+        /// The endpoint; its `ports` are empty.
+        endpoint: Box<Endpoint>,
+        /// What to publish.
+        ports: Vec<PortRequest>,
+    },
+    /// Endpoints that are no more, by id.
+    Disconnect(Vec<String>),
+    /// The daemon goes and will not be missed. No answer.
+    Leave,
+}
+
+/// What a netkeeper answers.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Answer {
+    /// First message on every connection.
+    Hello {
+        /// Protocol version of the netkeeper.
+        version: u32,
+        /// Its process id.
+        pid: i32,
+    },
+    /// Done.
+    Done,
+    /// Connected and published.
+    Connected(Vec<PortBinding>),
+    /// Done, but for these ports.
+    Replaced(Vec<LostPort>),
+    /// A port could not be published; nothing is left of the request.
+    Port(PortError),
+    /// The kernel refused; nothing is left of the request.
+    Refused(String),
+}
+
+/// A port that was published once and could not be held again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LostPort {
+    /// The endpoint's id.
+    pub endpoint: String,
+    /// Which port.
+    pub binding: PortBinding,
+    /// Why.
+    pub error: PortError,
+}
