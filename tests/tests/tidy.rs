@@ -23,6 +23,7 @@ const LEVELS: &[(&str, u32)] = &[
     ("layers", 2),
     ("monitor", 2),
     ("client", 2),
+    ("distribution", 2),
     ("engine", 4),
     ("server", 5),
     ("cli", 5),
@@ -30,7 +31,7 @@ const LEVELS: &[(&str, u32)] = &[
 ];
 
 /// The crates that may know tokio; those below must work in a process without it.
-const ASYNC: &[&str] = &["client", "engine", "server", "cli", "conex"];
+const ASYNC: &[&str] = &["client", "distribution", "engine", "server", "cli", "conex"];
 
 const MAX_LINES: usize = 600;
 
