@@ -22,6 +22,7 @@ pub mod query;
 pub mod stream;
 pub mod system;
 pub mod version;
+pub mod volume;
 
 /// The zero time as the API writes it (RFC 3339).
 pub const ZERO_TIME: &str = "0001-01-01T00:00:00Z";

@@ -17,6 +17,7 @@ pub mod image;
 pub mod inspect;
 pub mod system;
 mod tree;
+pub mod volume;
 
 pub use dispatch::dispatch;
 pub use tree::ROOT;

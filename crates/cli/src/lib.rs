@@ -12,6 +12,7 @@ pub mod filter;
 pub mod flag;
 pub mod listing;
 pub mod output;
+pub mod prompt;
 pub mod table;
 pub mod template;
 pub mod time;

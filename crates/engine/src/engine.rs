@@ -19,6 +19,7 @@ use crate::container::{Container, Record, Table};
 use crate::disk::Root;
 use crate::event::Events;
 use crate::image::Images;
+use crate::volume::Volumes;
 use crate::{Config, Error, container, process};
 
 /// A running engine; clones share it.
@@ -36,6 +37,7 @@ pub(crate) struct Inner {
     pub(crate) driver: Arc<dyn Driver>,
     pub(crate) events: Arc<Events>,
     pub(crate) images: Images,
+    pub(crate) volumes: Volumes,
     pub(crate) containers: RwLock<Table>,
     pub(crate) execs: crate::exec::Execs,
     pub(crate) cgroups: Layout,
@@ -94,7 +96,8 @@ impl Engine {
             .await
             .map_err(io::Error::other)??;
         let inner = Arc::new(inner);
-        let leftovers = inner.root.tmp_leftovers()?;
+        let mut leftovers = inner.root.tmp_leftovers()?;
+        leftovers.extend(inner.volumes.leftovers()?);
         inner.images.drop_unfinished(inner.driver.as_ref());
         container::restore::restore(&inner).await?;
         std::thread::Builder::new()
@@ -157,6 +160,7 @@ impl Inner {
             containers::MIGRATIONS,
         )?;
         let images = Images::open(&root)?;
+        let events = Arc::new(Events::new());
         let executable =
             conex_sys::memfd::seal_executable(&mut conex_sys::process::own_executable()?)?;
         let own_oom_score = std::fs::read_to_string("/proc/self/oom_score_adj")
@@ -165,7 +169,8 @@ impl Inner {
             .unwrap_or(0);
         Ok(Inner {
             driver: Arc::from(driver),
-            events: Arc::new(Events::new()),
+            volumes: Volumes::open(root.volumes(), Arc::clone(&events))?,
+            events,
             images,
             containers: RwLock::default(),
             execs: crate::exec::Execs::default(),

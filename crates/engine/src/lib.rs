@@ -23,6 +23,7 @@ mod info;
 mod name;
 mod process;
 mod time;
+mod volume;
 
 pub use config::Config;
 pub use container::attach::Attachment;

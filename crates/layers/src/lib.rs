@@ -20,5 +20,5 @@ mod metadata;
 pub mod overlay;
 pub mod pack;
 pub mod recipe;
-mod tree;
+pub mod tree;
 pub mod unpack;

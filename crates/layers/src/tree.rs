@@ -52,7 +52,7 @@ pub(crate) fn remove(parent: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
 /// Shows everything below `top` with its status, directories before their
 /// content. What vanishes meanwhile is left out; `ESTALE` when a directory is
 /// moved away under the walk.
-pub(crate) fn walk(top: OwnedFd, visit: &mut dyn FnMut(&Stat)) -> Result<(), Errno> {
+pub fn walk(top: OwnedFd, visit: &mut dyn FnMut(&Stat)) -> Result<(), Errno> {
     descend(
         top,
         &mut |directory, name, _| {

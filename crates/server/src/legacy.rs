@@ -3,6 +3,7 @@
 //!
 //! Each row names the version *below* which it applies, as `api/docs/CHANGELOG.md` of moby dates the change.
 
+use conex_api::filters::Filters;
 use conex_api::version::ApiVersion;
 use conex_api::{container, image};
 use serde::Serialize;
@@ -165,6 +166,13 @@ pub(crate) fn summaries_for(version: ApiVersion, list: &mut [container::Summary]
 pub(crate) fn create_from(version: ApiVersion, it: &mut container::CreateRequest) {
     let changes = CREATE_CHANGES.iter().filter(|(below, _)| version < *below);
     changes.for_each(|(_, change)| change(it));
+}
+
+/// What a client of that version meant by a prune of volumes: named ones went too.
+pub(crate) fn volume_prune_from(version: ApiVersion, filters: &mut Filters) {
+    if version < v(42) {
+        filters.add("all", "true");
+    }
 }
 
 fn drop_members(it: &mut Map<String, Value>, names: &[&str]) {

@@ -6,6 +6,7 @@ mod exec;
 mod image;
 mod system;
 mod table;
+mod volume;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -122,6 +123,11 @@ async fn dispatch(
         Route::ImageInspect(name) => image::inspect(&call, &name),
         Route::ImageTag(name) => image::tag(&call, name).await,
         Route::ImageRemove(name) => image::remove(&call, name).await,
+        Route::VolumeList => volume::list(&call),
+        Route::VolumeCreate => volume::create(call).await,
+        Route::VolumePrune => volume::prune(&call).await,
+        Route::VolumeInspect(name) => volume::inspect(&call, name),
+        Route::VolumeRemove(name) => volume::remove(&call, name).await,
         Route::Swarm => Err(Error::NotASwarmManager),
         Route::SwarmSetup => Err(Error::NotImplemented(
             "swarm mode is not supported by this engine",

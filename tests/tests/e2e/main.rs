@@ -18,4 +18,5 @@ mod return_of_daemon;
 mod roots;
 mod run;
 mod streams;
+mod volumes;
 mod wire;

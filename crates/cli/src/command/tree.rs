@@ -1,6 +1,6 @@
 //! The tree: every name and what it leads to, in the order help lists them.
 
-use super::{Entry, Section, container, image, inspect, system};
+use super::{Entry, Section, container, image, inspect, system, volume};
 
 /// The names after the program's own.
 pub static ROOT: &[Entry] = &[
@@ -13,6 +13,7 @@ pub static ROOT: &[Entry] = &[
     Entry::group("container", "Manage containers", CONTAINER),
     Entry::group("image", "Manage images", IMAGE),
     Entry::group("system", "Manage the engine", SYSTEM),
+    Entry::group("volume", "Manage volumes", VOLUME),
     Entry::command("attach", &container::attach::COMMAND),
     Entry::command("create", &container::create::COMMAND),
     Entry::command("events", &system::events::COMMAND),
@@ -63,6 +64,15 @@ static IMAGE: &[Entry] = &[
     Entry::command("ls", &image::ls::COMMAND).aliases(&["list"]),
     Entry::command("rm", &image::rm::COMMAND).aliases(&["remove"]),
     Entry::command("tag", &image::tag::COMMAND),
+];
+
+/// `conex volume …`.
+static VOLUME: &[Entry] = &[
+    Entry::command("create", &volume::create::COMMAND),
+    Entry::command("inspect", &volume::inspect::COMMAND),
+    Entry::command("ls", &volume::ls::COMMAND).aliases(&["list"]),
+    Entry::command("prune", &volume::prune::COMMAND),
+    Entry::command("rm", &volume::rm::COMMAND).aliases(&["remove"]),
 ];
 
 /// `conex system …`.

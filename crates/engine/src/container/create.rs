@@ -59,7 +59,7 @@ impl Engine {
         let worker = Arc::clone(&engine);
         let new_name = reserved.name.clone();
         let record = tokio::task::spawn_blocking(move || {
-            let planned = mount::plan(&worker.root.volumes(), &config, &host_config, &donors)?;
+            let planned = mount::plan(&worker.volumes, &config, &host_config, &donors)?;
             let record = Record {
                 name: new_name,
                 created_ns: now_ns(),
@@ -203,7 +203,7 @@ impl Inner {
             Durability::Unsynced,
         )
         .map_err(|e| Error::system("save config", &e))?;
-        mount::make_volumes(&self.root.volumes(), &record.id, new_volumes)?;
+        mount::acquire_volumes(&self.volumes, &record.id, &record.mounts, new_volumes)?;
         let below = self.init_layer(image)?;
         self.driver
             .create_container(&Inner::layer_id(&record.id), below.as_ref())
@@ -216,14 +216,13 @@ impl Inner {
     fn take_back(&self, record: &Record) {
         let id = record.id.clone();
         let failed = |e: &dyn std::error::Error| crate::error::chain(e);
+        self.drop_volumes(record);
         for undone in [
             remove_if_there(&self.root.draft(&id)).map_err(|e| failed(&e)),
             remove_if_there(&self.root.container(&id)).map_err(|e| failed(&e)),
             self.driver
                 .discard(&Inner::layer_id(&id))
                 .map(crate::image::delete_behind)
-                .map_err(|e| failed(&e)),
-            super::volume::remove_anonymous(&self.root.volumes(), &record.anonymous_volumes)
                 .map_err(|e| failed(&e)),
             self.state_db
                 .run(move |db| containers::delete(db, &id))
@@ -234,29 +233,5 @@ impl Inner {
                 tracing::warn!(container = record.id, error, "left for the next start");
             }
         }
-    }
-
-    /// Copies what the image holds at the volumes' places into volumes that
-    /// are empty (COMPAT D8.3). Mounts the root only when there is such a
-    /// volume.
-    fn fill_volumes(&self, record: &Record) -> Result<(), Error> {
-        let empty: Vec<_> = record
-            .mounts
-            .iter()
-            .filter(|m| m.kind == "volume" && !m.mode.split(',').any(|word| word == "nocopy"))
-            .filter(|m| std::fs::read_dir(&m.source).is_ok_and(|mut d| d.next().is_none()))
-            .collect();
-        if empty.is_empty() {
-            return Ok(());
-        }
-        let root = self.mount_root(record, conex_layers::overlay::Access::ReadOnly)?;
-        for volume in empty {
-            super::volume::copy_up(
-                std::os::fd::AsFd::as_fd(&root),
-                Path::new(&volume.destination),
-                Path::new(&volume.source),
-            )?;
-        }
-        Ok(())
     }
 }

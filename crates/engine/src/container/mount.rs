@@ -20,8 +20,8 @@ use std::path::Path;
 
 use conex_api::container::{Config, HostConfig, Mount, MountPoint};
 
-use super::volume::{self, NewVolume};
 use crate::Error;
+use crate::volume::{NewVolume, Volumes};
 pub(super) use parse::check_target;
 
 /// Everything a new container mounts.
@@ -31,7 +31,7 @@ pub(super) struct Resolved {
     pub(super) mounts: Vec<MountPoint>,
     /// Names of the volumes that are for it alone.
     pub(super) anonymous_volumes: Vec<String>,
-    /// Volumes to make, by [`make_volumes`].
+    /// Volumes to make, by [`acquire_volumes`].
     pub(super) new_volumes: Vec<Planned>,
 }
 
@@ -43,15 +43,15 @@ pub(super) type Planned = (String, NewVolume);
 /// `donors` tells the mounts of another container. Errors: invalid parameter
 /// in Docker's words, and whatever `donors` says.
 pub(super) fn plan(
-    volumes_root: &Path,
+    volumes: &Volumes,
     config: &Config,
     host: &HostConfig,
     donors: &dyn Fn(&str) -> Result<Vec<MountPoint>, Error>,
 ) -> Result<Resolved, Error> {
     let mut resolved = Resolved::default();
-    for (mut point, new_volume) in points(volumes_root, config, host, donors)? {
+    for (mut point, new_volume) in points(volumes, config, host, donors)? {
         if let Some(new_volume) = new_volume {
-            point.source = path_text(&volume::data_dir(volumes_root, &point.name));
+            point.source = path_text(&volumes.data_dir(&point.name));
             if new_volume.is_anonymous {
                 resolved.anonymous_volumes.push(point.name.clone());
             }
@@ -62,24 +62,27 @@ pub(super) fn plan(
     Ok(resolved)
 }
 
-/// Makes the volumes that are missing; anonymous ones are `id`'s.
+/// Takes the volumes of a new container, `id`, and makes those that are missing.
 ///
-/// On an error no anonymous volume is left. Blocks.
-pub(super) fn make_volumes(
-    volumes_root: &Path,
+/// On an error it has none, and no anonymous volume is left. Blocks.
+pub(super) fn acquire_volumes(
+    volumes: &Volumes,
     id: &str,
+    mounts: &[MountPoint],
     new_volumes: &[Planned],
 ) -> Result<(), Error> {
-    let make = |(name, new): &Planned| {
-        let owner = new.is_anonymous.then_some(id);
-        volume::create(volumes_root, name, owner, new.labels.clone())
+    let names = || mounts.iter().filter(|point| point.kind == "volume");
+    let existing = NewVolume::default();
+    let acquire = |point: &MountPoint| {
+        let planned = new_volumes.iter().find(|(name, _)| *name == point.name);
+        let new = planned.map_or(&existing, |(_, new)| new);
+        volumes.acquire(id, &point.name, new)
     };
-    new_volumes.iter().try_for_each(make).inspect_err(|_| {
+    names().try_for_each(acquire).inspect_err(|_| {
         let anonymous = new_volumes.iter().filter(|(_, new)| new.is_anonymous);
-        let names: Vec<String> = anonymous.map(|(name, _)| name.clone()).collect();
-        if let Err(error) = volume::remove_anonymous(volumes_root, &names) {
-            tracing::warn!(container = id, %error, "its volumes are left");
-        }
+        let anonymous: Vec<String> = anonymous.map(|(name, _)| name.clone()).collect();
+        crate::volume::delete(&volumes.take_out_anonymous(id, &anonymous));
+        volumes.release(id, names().map(|point| point.name.as_str()));
     })
 }
 
@@ -91,7 +94,7 @@ pub(super) fn check(spec: &Mount) -> Result<(), Error> {
 type Points = Vec<(MountPoint, Option<NewVolume>)>;
 
 fn points(
-    volumes_root: &Path,
+    volumes: &Volumes,
     config: &Config,
     host: &HostConfig,
     donors: &dyn Fn(&str) -> Result<Vec<MountPoint>, Error>,
@@ -136,19 +139,16 @@ fn points(
     let mut planned: Points = points.into_values().collect();
     for (point, new_volume) in &mut planned {
         if point.kind == "volume" && new_volume.is_none() && point.source.is_empty() {
-            point.source = path_text(&volume::data_dir(volumes_root, &point.name));
+            point.source = path_text(&volumes.data_dir(&point.name));
         }
     }
     Ok(planned)
 }
 
-/// Makes sources that went missing since `create`, as directories, which is
-/// how Docker treats a bind mount of nothing. Blocks.
+/// Makes sources of binds that went missing since `create`, as directories,
+/// which is how Docker treats a bind mount of nothing. Blocks.
 pub(super) fn prepare(mounts: &[MountPoint]) -> Result<(), Error> {
-    for mount in mounts
-        .iter()
-        .filter(|mount| matches!(mount.kind.as_str(), "bind" | "volume"))
-    {
+    for mount in mounts.iter().filter(|mount| mount.kind == "bind") {
         let source = Path::new(&mount.source);
         make_dirs(source).map_err(|error| {
             let source = source.display();

@@ -14,9 +14,9 @@ use conex_store::records::containers;
 use tokio::sync::oneshot;
 
 use super::task::{Command, Monitored};
-use super::{Container, Record, volume};
+use super::{Container, Record};
 use crate::engine::Inner;
-use crate::{Engine, Error};
+use crate::{Engine, Error, volume};
 
 impl Engine {
     /// Removes a container. Errors: conflict when it runs and `force` is not
@@ -48,11 +48,15 @@ pub(super) async fn remove(
     let worker = Arc::clone(engine);
     let removed = Arc::clone(container);
     let discarded = tokio::task::spawn_blocking(move || {
-        if volumes {
-            let names = worker.unshared_volumes(&removed.record);
-            volume::remove_anonymous(&worker.root.volumes(), &names)?;
-        }
-        worker.discard(&removed.record)
+        let volumes = match volumes {
+            true => worker
+                .volumes
+                .take_out_anonymous(removed.id(), &removed.record.anonymous_volumes),
+            false => Vec::new(),
+        };
+        worker
+            .discard(&removed.record)
+            .map(|(layer, dir)| (layer, dir, volumes))
     })
     .await
     .map_err(|e| Error::system("remove container", &e))??;
@@ -71,6 +75,9 @@ pub(super) async fn remove(
             None
         }
     };
+    engine
+        .volumes
+        .release(container.id(), container.record.volume_names());
     let last = {
         let mut table = engine.table_mut();
         table.remove(container.id());
@@ -106,10 +113,11 @@ async fn delete_record(engine: &Inner, id: &str) -> Result<(), Error> {
         .map(drop)
 }
 
-/// A container's layer and directory, out of the way.
-type Aside = (Option<Discarded>, Option<PathBuf>);
+/// A container's layer, directory and volumes, out of the way.
+type Aside = (Option<Discarded>, Option<PathBuf>, Vec<PathBuf>);
 
-fn delete((layer, dir): Aside) {
+fn delete((layer, dir, volumes): Aside) {
+    volume::delete(&volumes);
     if let Some(Err(error)) = layer.map(Discarded::delete) {
         tracing::warn!(%error, "a layer is left for the next start");
     }
@@ -119,26 +127,9 @@ fn delete((layer, dir): Aside) {
 }
 
 impl Inner {
-    /// Anonymous volumes of a container that no other one mounts
-    /// (`--volumes-from`).
-    pub(super) fn unshared_volumes(&self, record: &Record) -> Vec<String> {
-        let table = self.table();
-        let shared = |name: &&String| {
-            table.iter().any(|other| {
-                other.id() != record.id && other.record.mounts.iter().any(|m| m.name == **name)
-            })
-        };
-        record
-            .anonymous_volumes
-            .iter()
-            .filter(|name| !shared(name))
-            .cloned()
-            .collect()
-    }
-
     /// Moves a container's layer and directory out of the way; what is
     /// returned is to be deleted. Blocks for two renames.
-    fn discard(&self, record: &Record) -> Result<Aside, Error> {
+    fn discard(&self, record: &Record) -> Result<(Option<Discarded>, Option<PathBuf>), Error> {
         let doing = "remove the container's files";
         let dir = self.root.discard(&self.root.container(&record.id));
         let dir = dir.map_err(|e| Error::system(doing, &e))?;

@@ -20,7 +20,7 @@ use rustix::io::Errno;
 
 use super::state::{Change, Phase, State};
 use super::task::Monitored;
-use super::{Container, Record, task, volume};
+use super::{Container, Record, task};
 use crate::engine::{Inner, OpenError};
 use crate::time::now_ns;
 
@@ -44,6 +44,15 @@ pub(crate) async fn restore(engine: &Arc<Inner>) -> Result<(), OpenError> {
     let found = tokio::task::spawn_blocking(move || find_all(&worker))
         .await
         .map_err(std::io::Error::other)??;
+    for found in &found {
+        let names = found.record.volume_names();
+        let is_running = found.state.is_running();
+        engine.volumes.adopt(&found.record.id, names, is_running);
+    }
+    let worker = Arc::clone(engine);
+    tokio::task::spawn_blocking(move || worker.volumes.unmount_idle())
+        .await
+        .map_err(std::io::Error::other)?;
     for found in found {
         let monitored = match found.monitor {
             Some((link, pidfd)) => Some(Monitored::new(link, pidfd)?),
@@ -245,10 +254,7 @@ fn finish_removal(engine: &Inner, row: &ContainerRecord) -> Result<(), OpenError
         && let Ok(record) = serde_json::from_str::<Record>(&row.config)
     {
         // It was never made, so its volumes were never anybody's.
-        let volumes = engine.root.volumes();
-        if let Err(error) = volume::remove_anonymous(&volumes, &record.anonymous_volumes) {
-            tracing::warn!(container = id, %error, "its volumes are left");
-        }
+        engine.drop_volumes(&record);
     }
     match engine.driver.discard(&Inner::layer_id(&id)) {
         Ok(discarded) => crate::image::delete_behind(discarded),

@@ -77,6 +77,7 @@ fn launch_blocking(
 ) -> Result<(Started, Link, OwnedFd), Failed> {
     let record = &container.record;
     mount::prepare(&record.mounts)?;
+    engine.mount_volumes(record)?;
     let root = engine.mount_root(record, Access::ReadWrite)?;
     let joined = engine.joined_namespaces(record)?;
     // Who shares a network namespace shares its names too.

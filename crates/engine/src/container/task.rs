@@ -10,6 +10,7 @@ mod monitored;
 mod pause;
 mod rename;
 mod stop;
+mod volume;
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
@@ -318,6 +319,7 @@ impl Task {
                 Ok(())
             }
             Err(failed) => {
+                self.unmount_volumes().await;
                 let error = failed.error.to_string();
                 let exit_code = failed.exit_code;
                 self.fact(Change::StartFailed { exit_code, error }).await;
@@ -439,6 +441,7 @@ impl Task {
         self.attaching.clear();
         self.fact(change).await;
         self.engine.execs.container_ended(self.container.id());
+        self.unmount_volumes().await;
         let state = self.container.state();
         let ran_ns = (state.finished_ns - state.started_ns).max(0);
         let extra = [

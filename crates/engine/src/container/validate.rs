@@ -244,9 +244,7 @@ fn check_unsupported(host: &HostConfig) -> Result<(), Error> {
             alternatives.join(" ")
         )));
     }
-    if !matches!(host.volume_driver.as_str(), "" | "local") {
-        return Err(super::volume::no_driver(&host.volume_driver));
-    }
+    crate::volume::check_driver(&host.volume_driver)?;
     match host.storage_opt.keys().next().map(String::as_str) {
         None => Ok(()),
         Some("size") => Err(Error::invalid(

@@ -34,6 +34,11 @@ pub(super) enum Route<'a> {
     ImageInspect(String),
     ImageTag(String),
     ImageRemove(String),
+    VolumeList,
+    VolumeCreate,
+    VolumePrune,
+    VolumeInspect(&'a str),
+    VolumeRemove(&'a str),
     /// A question only a swarm manager answers.
     Swarm,
     /// An order that would make this node part of a swarm.
@@ -47,6 +52,8 @@ pub(super) fn find<'a>(method: &Method, segments: &[&'a str]) -> Option<Route<'a
         Method::HEAD => matches!(segments, ["_ping"]).then_some(Route::Ping),
         Method::POST => find_post(segments),
         Method::DELETE => find_delete(segments),
+        // Only volumes of a cluster are updated.
+        Method::PUT => matches!(segments, ["volumes", _]).then_some(Route::Swarm),
         _ => None,
     }
 }
@@ -64,6 +71,8 @@ fn find_get<'a>(segments: &[&'a str]) -> Option<Route<'a>> {
         ["exec", id, "json"] => Route::ExecInspect(some(id)?),
         ["images", "json"] => Route::ImageList,
         ["images", name @ .., "json"] => Route::ImageInspect(join(name)?),
+        ["volumes"] => Route::VolumeList,
+        ["volumes", name] => Route::VolumeInspect(some(name)?),
         ["swarm"] | ["swarm", "unlockkey"] => Route::Swarm,
         ["nodes" | "services" | "tasks" | "secrets" | "configs"]
         | ["nodes" | "services" | "tasks" | "secrets" | "configs", _]
@@ -96,6 +105,8 @@ fn find_post<'a>(segments: &[&'a str]) -> Option<Route<'a>> {
         ["exec", id, "resize"] => Route::ExecResize(some(id)?),
         ["images", "create"] => Route::ImageCreate,
         ["images", name @ .., "tag"] => Route::ImageTag(join(name)?),
+        ["volumes", "create"] => Route::VolumeCreate,
+        ["volumes", "prune"] => Route::VolumePrune,
         ["swarm", "init" | "join"] => Route::SwarmSetup,
         ["swarm", "leave" | "update" | "unlock"]
         | ["services" | "secrets" | "configs", "create"]
@@ -108,6 +119,7 @@ fn find_delete<'a>(segments: &[&'a str]) -> Option<Route<'a>> {
     Some(match segments {
         ["containers", name] => Route::ContainerRemove(some(name)?),
         ["images", name @ ..] => Route::ImageRemove(join(name)?),
+        ["volumes", name] => Route::VolumeRemove(some(name)?),
         ["nodes" | "services" | "secrets" | "configs", _] => Route::Swarm,
         _ => return None,
     })
@@ -194,6 +206,12 @@ mod tests {
             ),
             (Method::POST, "images/a/b/tag", r#"ImageTag("a/b")"#),
             (Method::DELETE, "images/a/b:1", r#"ImageRemove("a/b:1")"#),
+            (Method::GET, "volumes", "VolumeList"),
+            (Method::POST, "volumes/create", "VolumeCreate"),
+            (Method::POST, "volumes/prune", "VolumePrune"),
+            (Method::GET, "volumes/v", r#"VolumeInspect("v")"#),
+            (Method::DELETE, "volumes/v", r#"VolumeRemove("v")"#),
+            (Method::PUT, "volumes/v", "Swarm"),
             (Method::GET, "swarm", "Swarm"),
             (Method::GET, "services/s/logs", "Swarm"),
             (Method::POST, "swarm/init", "SwarmSetup"),

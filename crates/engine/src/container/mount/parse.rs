@@ -7,7 +7,7 @@ use std::io;
 use conex_api::container::{BindOptions, Mount, MountPoint, VolumeOptions};
 
 use super::clean;
-use crate::container::volume::{self, NewVolume};
+use crate::volume::{self, NewVolume};
 use crate::{Error, id};
 
 /// A mount and, where a volume is to be there, what makes it.
@@ -263,14 +263,8 @@ fn volume_of(spec: &Mount, mut point: MountPoint) -> Result<Wanted, Fault> {
         ));
     }
     let driver = options.driver_config.unwrap_or_default();
-    if !matches!(driver.name.as_str(), "" | "local") {
-        return Err(Fault::Other(volume::no_driver(&driver.name)));
-    }
-    if !driver.options.is_empty() {
-        return Err(Fault::Missing(
-            "options of the local volume driver are not available yet",
-        ));
-    }
+    volume::check_driver(&driver.name).map_err(Fault::Other)?;
+    volume::check_options(&driver.options).map_err(Fault::Other)?;
     if is_anonymous {
         point.name = id::generate();
     } else {
@@ -285,6 +279,7 @@ fn volume_of(spec: &Mount, mut point: MountPoint) -> Result<Wanted, Fault> {
         Some(NewVolume {
             is_anonymous,
             labels: options.labels,
+            options: driver.options,
         }),
     ))
 }

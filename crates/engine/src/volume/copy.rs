@@ -1,5 +1,5 @@
-//! Filling an empty volume with what the image holds at its place, owner, mode,
-//! times, attributes, links and device nodes included. It must not know images.
+//! Copying a directory of an image with owner, mode, times, attributes, links and
+//! device nodes. It must not know images, nor what a volume is.
 //!
 //! *Invariant*: the source is found by `openat2(RESOLVE_IN_ROOT)` and walked by
 //! descriptors without following a link, since every name in it is the image's.
@@ -14,7 +14,6 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{
     AtFlags, Dir, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps, Uid,
@@ -32,53 +31,35 @@ const OPEN_DIR: OFlags = OFlags::RDONLY
     .union(OFlags::NOFOLLOW)
     .union(OFlags::CLOEXEC);
 
-/// Copies a directory of the image into a volume, if the volume is empty and
-/// the image has a directory there.
+/// The directory of an image at a path; `None` where it has nothing.
 ///
 /// Errors: invalid parameter where the image has a file, which no volume can
-/// cover. On an error what was copied is taken out again. Blocks, for other
-/// copies too: two containers may be made of one empty volume at once.
-pub(in crate::container) fn copy_up(
+/// cover.
+pub(super) fn source(
     image_root: BorrowedFd<'_>,
     path_in_image: &Path,
-    volume_dir: &Path,
-) -> Result<(), Error> {
-    let failed = |error: &dyn std::error::Error| {
-        let (path, volume) = (path_in_image.display(), volume_dir.display());
-        Error::system(&format!("copy {path} of the image to {volume}"), error)
-    };
-    let _only_one = FILLING.lock().unwrap_or_else(PoisonError::into_inner);
-    let is_filled = fs::read_dir(volume_dir)
-        .map_err(|error| failed(&error))?
-        .next()
-        .is_some();
-    if is_filled {
-        return Ok(());
-    }
+) -> Result<Option<OwnedFd>, Error> {
+    let path = path_in_image.display();
     let relative = path_in_image.strip_prefix("/").unwrap_or(path_in_image);
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    let source = match rustix::fs::openat2(image_root, relative, flags, Mode::empty(), resolve) {
-        Ok(source) => source,
-        Err(Errno::NOENT) => return Ok(()),
-        Err(Errno::NOTDIR) => {
-            let path = path_in_image.display();
-            return Err(Error::invalid(format!(
-                "cannot mount volume over existing file, file exists {path}"
-            )));
-        }
-        Err(error) => return Err(failed(&error)),
-    };
-    let (mut copy, target) = Copy::new(volume_dir).map_err(|fault| failed(&fault))?;
-    copy.directory(&source, &target, Path::new(""), 0)
-        .map_err(|fault| {
-            take_out(volume_dir, &copy.made);
-            failed(&fault)
-        })
+    match rustix::fs::openat2(image_root, relative, flags, Mode::empty(), resolve) {
+        Ok(source) => Ok(Some(source)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(Errno::NOTDIR) => Err(Error::invalid(format!(
+            "cannot mount volume over existing file, file exists {path}"
+        ))),
+        Err(error) => Err(Error::system(&format!("open {path} of the image"), &error)),
+    }
 }
 
-/// One copy at a time.
-static FILLING: Mutex<()> = Mutex::new(());
+/// Copies what is in a directory, and what it says of itself, into another. On
+/// an error what was copied is taken out again.
+pub(super) fn into(source: &OwnedFd, target_dir: &Path) -> Result<(), Fault> {
+    let (mut copy, target) = Copy::new(target_dir)?;
+    copy.directory(source, &target, Path::new(""), 0)
+        .inspect_err(|_| take_out(target_dir, &copy.made))
+}
 
 /// What came so far goes, so that the next container tries again; what a
 /// running container put there meanwhile is its own.
@@ -98,7 +79,7 @@ fn take_out(volume_dir: &Path, made: &[CString]) {
 /// Where in the tree it failed.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", path.display())]
-struct Fault {
+pub(super) struct Fault {
     path: PathBuf,
     source: io::Error,
 }
@@ -152,7 +133,7 @@ impl Copy {
         for name in names(source).map_err(&failed)? {
             self.entry(source, target, &name, path, depth)?;
         }
-        copy_metadata(source.as_fd(), target.as_fd()).map_err(&failed)
+        metadata(source.as_fd(), target.as_fd()).map_err(&failed)
     }
 
     fn entry(
@@ -220,7 +201,7 @@ fn link(top: &OwnedFd, first: &Path, target: &OwnedFd, name: &CStr) -> Result<()
     rustix::fs::linkat(&parent, file, target, name, AtFlags::empty())
 }
 
-fn names(dir: &OwnedFd) -> Result<Vec<CString>, Errno> {
+pub(super) fn names(dir: &OwnedFd) -> Result<Vec<CString>, Errno> {
     let mut names = Vec::new();
     for entry in Dir::read_from(dir)? {
         let entry = entry?;
@@ -235,16 +216,16 @@ fn names(dir: &OwnedFd) -> Result<Vec<CString>, Errno> {
 fn copy_file(source: &OwnedFd, target: &OwnedFd, name: &CStr) -> io::Result<()> {
     // Without waiting, should a fifo have taken the file's place.
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let mut from = File::from(rustix::fs::openat(source, name, flags, Mode::empty())?);
+    let from = File::from(rustix::fs::openat(source, name, flags, Mode::empty())?);
     if !from.metadata()?.is_file() {
         return Err(Errno::INVAL.into());
     }
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mode = Mode::RUSR | Mode::WUSR;
-    let mut to = File::from(rustix::fs::openat(target, name, flags, mode)?);
-    // Between two files this is copy_file_range(2) where both allow it.
-    io::copy(&mut from, &mut to)?;
-    Ok(copy_metadata(from.as_fd(), to.as_fd())?)
+    let to = File::from(rustix::fs::openat(target, name, flags, mode)?);
+    // The image is an overlay, so copy_file_range(2) would be refused file by file.
+    while rustix::fs::sendfile(&to, &from, None, 1 << 30)? > 0 {}
+    Ok(metadata(from.as_fd(), to.as_fd())?)
 }
 
 fn copy_symlink(source: &OwnedFd, target: &OwnedFd, name: &CStr, stat: &Stat) -> io::Result<()> {
@@ -273,7 +254,7 @@ fn copy_owner_and_times(target: &OwnedFd, name: &CStr, stat: &Stat) -> Result<()
     rustix::fs::utimensat(target, name, &times(stat), AtFlags::SYMLINK_NOFOLLOW)
 }
 
-fn times(stat: &Stat) -> Timestamps {
+pub(super) fn times(stat: &Stat) -> Timestamps {
     let time = |seconds: i64, nanoseconds: u64| Timespec {
         tv_sec: seconds,
         tv_nsec: nanoseconds.cast_signed(),
@@ -285,7 +266,7 @@ fn times(stat: &Stat) -> Timestamps {
 }
 
 /// Owner first: its change takes set-id bits and file capabilities away.
-fn copy_metadata(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<(), Errno> {
+pub(super) fn metadata(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<(), Errno> {
     let stat = rustix::fs::fstat(from)?;
     let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
     rustix::fs::fchown(to, Some(uid), Some(gid))?;
@@ -346,7 +327,10 @@ mod tests {
 
     fn copy(image: &Path, path: &str, volume: &Path) -> Result<(), Error> {
         let root = File::open(image).unwrap();
-        copy_up(root.as_fd(), Path::new(path), volume)
+        match source(root.as_fd(), Path::new(path))? {
+            Some(source) => into(&source, volume).map_err(|fault| Error::system("copy", &fault)),
+            None => Ok(()),
+        }
     }
 
     #[test]
@@ -405,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn a_filled_volume_and_a_missing_directory_are_left_alone() {
+    fn a_missing_directory_is_nothing_and_a_file_cannot_be_covered() {
         let (_temp, image, volume) = fixture();
         fs::write(image.join("data/new"), "x").unwrap();
         fs::write(image.join("file"), "x").unwrap();
@@ -415,9 +399,6 @@ mod tests {
             "cannot mount volume over existing file, file exists /file"
         );
         assert_eq!(fs::read_dir(&volume).unwrap().count(), 0);
-        fs::write(volume.join("old"), "x").unwrap();
-        copy(&image, "/data", &volume).unwrap();
-        assert!(!volume.join("new").exists());
     }
 
     #[test]
