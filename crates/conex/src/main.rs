@@ -7,10 +7,12 @@
 //! | `conex monitor ID` | the process beside one container (started by the engine) |
 //! | `conex runtime …` | an OCI runtime |
 //! | `conex hello` | the built-in image's program |
+//! | `docker-init` | process 1 of a container with `--init` (started by its monitor) |
 //! | anything else, `docker` | the command line |
 
 mod daemon;
 mod hello;
+mod init;
 mod monitor;
 
 use std::ffi::OsString;
@@ -26,6 +28,7 @@ fn main() -> ExitCode {
         .and_then(|n| n.to_str());
     let word = args.get(1).and_then(|w| w.to_str());
     match (name, word) {
+        (Some(init::NAME), _) => init::main(),
         (Some("dockerd" | "conexd"), _) => daemon::main(&args[1..]),
         (_, Some("daemon")) => daemon::main(&args[2..]),
         (_, Some("monitor")) => monitor::main(),

@@ -31,6 +31,8 @@ pub struct Config {
     pub cgroupns_mode: Option<String>,
     /// Forces no_new_privileges on every container.
     pub no_new_privileges: bool,
+    /// Containers have an init process unless they say otherwise.
+    pub init: bool,
     /// A seccomp profile that replaces the built-in one.
     pub seccomp_profile: Option<PathBuf>,
     /// `--debug`, shown in info.
@@ -59,6 +61,7 @@ impl Config {
             cgroup_parent: None,
             cgroupns_mode: None,
             no_new_privileges: false,
+            init: false,
             seccomp_profile: None,
             debug: false,
             live_restore: true,

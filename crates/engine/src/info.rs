@@ -108,7 +108,7 @@ impl Engine {
             },
             live_restore_enabled: inner.config.live_restore,
             isolation: String::new(),
-            init_binary: String::new(),
+            init_binary: "docker-init".into(),
             containerd_commit: Commit::default(),
             runc_commit: Commit { id: RELEASE.into() },
             init_commit: Commit::default(),

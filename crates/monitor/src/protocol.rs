@@ -37,6 +37,9 @@ pub struct StartRequest {
     /// Standard input: none, or a pipe, and whether it ends with the first
     /// attacher that had it.
     pub stdin: Stdin,
+    /// Process 1 is an init of ours, beside the program.
+    #[serde(default)]
+    pub init: bool,
     /// Where output is written down.
     pub log: Option<LogFile>,
     /// Attachers that were there before the start.

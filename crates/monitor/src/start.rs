@@ -162,6 +162,11 @@ fn launch(
     let root = root
         .try_clone()
         .map_err(|e| failure(format!("duplicate the root: {e}")))?;
+    let init = match request.init {
+        // Of the sealed copy that this process runs from.
+        true => Some(own_executable().map_err(|e| failure(format!("open the init: {e}")))?),
+        false => None,
+    };
     let run = |stdio| -> Result<Launched, StartFailure> {
         let launch = Launch {
             spec: &request.spec,
@@ -169,6 +174,7 @@ fn launch(
             stdio,
             cgroup,
             start: Start::Now,
+            init,
         };
         let refused = |error: &conex_runtime::launch::LaunchError| StartFailure {
             message: error.report(),
@@ -190,6 +196,12 @@ fn launch(
     let mut session = Session::new(output, pipe, request.stdin);
     session.hold_terminal();
     Ok((launched, session))
+}
+
+fn own_executable() -> Result<OwnedFd, rustix::io::Errno> {
+    use rustix::fs::{Mode, OFlags};
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    rustix::fs::open(c"/proc/self/exe", flags, Mode::empty())
 }
 
 /// Kills a process that nobody will use, and waits until it is gone.

@@ -28,7 +28,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use conex_spec::runtime::{Hooks, NamespaceKind, Process, Spec, State, Status};
-use conex_sys::child::{ExecCandidates, Failure, Outcome, Plan, Spawned, Step};
+use conex_sys::child::{ExecCandidates, Failure, Init, Outcome, Plan, Spawned, Step};
 use rustix::io::Errno;
 use rustix::net::SocketType;
 
@@ -78,7 +78,13 @@ pub struct Launch<'a> {
     pub cgroup: Option<&'a Cgroup>,
     /// When to execute.
     pub start: Start,
+    /// An init to be process 1 beside the program: nobody in the container can
+    /// write it, and it knows [`conex_sys::child::INIT_CHILD`].
+    pub init: Option<OwnedFd>,
 }
+
+/// What an init is called where it runs.
+const INIT: &str = "/sbin/docker-init";
 
 /// What an OCI runtime is asked besides a [`Launch`].
 #[derive(Debug, Default)]
@@ -189,7 +195,7 @@ impl Launch<'_> {
             plan.push(Step::FindProgram(candidates(process)?));
             plan.push(Step::AwaitStart(listener));
         }
-        push_after_start(spec, process, extras.preserve_fds, &mut plan)?;
+        push_after_start(spec, process, extras.preserve_fds, self.init, &mut plan)?;
 
         let born_in = self.cgroup.and_then(Cgroup::unified_dir);
         let spawned = plan.spawn(clone_flags, born_in)?;
@@ -245,6 +251,7 @@ fn push_after_start(
     spec: &Spec,
     process: &Process,
     preserve_fds: u32,
+    init: Option<OwnedFd>,
     plan: &mut Plan,
 ) -> Result<(), LaunchError> {
     if preserve_fds > 0 {
@@ -252,7 +259,16 @@ fn push_after_start(
     }
     let seccomp = spec.linux.as_ref().and_then(|l| l.seccomp.as_ref());
     identity::push_after_start(process, seccomp, true, plan)?;
-    plan.push(Step::Exec(candidates(process)?));
+    let program = candidates(process)?;
+    if let Some(init) = init {
+        let name = [c_string(INIT)?, c_string("--")?];
+        plan.push(Step::UnderInit(Init {
+            program: init,
+            args: name.into_iter().chain(program.args.clone()).collect(),
+            env: program.env.clone(),
+        }));
+    }
+    plan.push(Step::Exec(program));
     Ok(())
 }
 
@@ -268,7 +284,7 @@ pub fn start_failure(
         return LaunchError::NoProcess;
     };
     let mut tail = Plan::new();
-    if let Err(error) = push_after_start(spec, process, preserve_fds, &mut tail) {
+    if let Err(error) = push_after_start(spec, process, preserve_fds, None, &mut tail) {
         return error;
     }
     let step = (failure.step + tail.steps().len())

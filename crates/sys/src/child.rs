@@ -18,11 +18,13 @@ mod console;
 mod exec;
 mod filesystem;
 mod identity;
+mod init;
 mod run;
 mod spawn;
 mod step;
 
 pub use spawn::{Outcome, SpawnError, Spawned, read_outcome, wait};
 pub use step::{
-    CapabilityMasks, ExecCandidates, Failure, PREPARED, Plan, Reason, SchedulerAttributes, Step,
+    CapabilityMasks, ExecCandidates, Failure, INIT_CHILD, Init, PREPARED, Plan, Reason,
+    SchedulerAttributes, Step,
 };

@@ -91,6 +91,38 @@ pub fn signal_descriptor(signals: &[i32]) -> Result<OwnedFd, Errno> {
     }
 }
 
+/// Blocks every signal in this process, which has one thread: they wait for
+/// [`next_signal`].
+pub fn block_signals() {
+    let (all, none): (u64, *mut u64) = (u64::MAX, std::ptr::null_mut());
+    // SAFETY: a valid set of the size the kernel has; the old one is not asked
+    // for.
+    unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            &raw const all,
+            none,
+            8,
+        )
+    };
+}
+
+/// Waits for a signal that is blocked, and takes it. Source: sigwaitinfo(2).
+pub fn next_signal() -> Result<i32, Errno> {
+    let all = u64::MAX;
+    let (info, timeout): (*mut libc::siginfo_t, *const libc::timespec) =
+        (std::ptr::null_mut(), std::ptr::null());
+    // SAFETY: a valid set of the size the kernel has; nothing else is passed.
+    let signal =
+        unsafe { libc::syscall(libc::SYS_rt_sigtimedwait, &raw const all, info, timeout, 8) };
+    if signal < 0 {
+        Err(crate::last_errno())
+    } else {
+        Ok(signal as i32)
+    }
+}
+
 /// Closes every descriptor from a number on: whatever this process inherited
 /// and does not know. Source: close_range(2), since Linux 5.9.
 ///

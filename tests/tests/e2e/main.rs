@@ -11,6 +11,7 @@ mod daemon;
 mod exec;
 mod full_disk;
 mod hostile_tar;
+mod init;
 mod isolation;
 mod lifecycle;
 mod limits;

@@ -54,6 +54,10 @@ pub(super) const EFFECTIVE: &[Flag] = &[
     )
     .short('l')
     .default("info"),
+    Flag::bool(
+        "init",
+        "Run an init in the container to forward signals and reap processes",
+    ),
     Flag::list("log-opt", "Default log driver options for containers"),
     Flag::bool(
         "no-new-privileges",
@@ -147,10 +151,6 @@ pub(super) const WITHOUT_EFFECT: &[Flag] = &[
     Flag::bool(
         "icc",
         "Enable inter-container communication for the default bridge network",
-    ),
-    Flag::bool(
-        "init",
-        "Run an init in the container to forward signals and reap processes",
     ),
     Flag::string("init-path", "Path to the docker-init binary"),
     Flag::list(

@@ -105,6 +105,7 @@ pub(super) fn resolve(matches: &Matches) -> Result<Settings, String> {
         ));
     }
     engine.no_new_privileges = values.yes("no-new-privileges");
+    engine.init = values.yes("init");
     engine.seccomp_profile = match values.text("seccomp-profile").as_str() {
         "" | "builtin" => None,
         path => Some(path.into()),

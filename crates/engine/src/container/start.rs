@@ -128,6 +128,7 @@ fn launch_blocking(
             (true, false) => Stdin::Open,
             (true, true) => Stdin::Once,
         },
+        init: engine.wants_init(record),
         log: log_file(record)?,
         attach: attachers.iter().map(|(wanted, _)| wanted.clone()).collect(),
         proc_links: vec![(merged_link(engine, record), "root".into())],
@@ -306,6 +307,13 @@ impl Inner {
         rootfs
             .mount(OverlayOptions { durability, access })
             .map_err(|e| failed(&e))
+    }
+
+    /// Whether process 1 is an init: as asked, else as the engine is set up, and only in a pid
+    /// namespace of the container's own.
+    fn wants_init(&self, record: &Record) -> bool {
+        let host = &record.host_config;
+        matches!(host.pid_mode.as_str(), "" | "private") && host.init.unwrap_or(self.config.init)
     }
 
     /// Namespaces of other containers that this one shares.

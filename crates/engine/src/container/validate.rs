@@ -336,8 +336,8 @@ fn warn_of_omissions(config: &Config, host: &HostConfig, warnings: &mut Vec<Stri
         "Choosing a MAC address is not available yet: it is not set",
     );
     say(
-        host.init == Some(true),
-        "An init process is not available yet: the command itself is process 1",
+        host.init == Some(true) && !matches!(host.pid_mode.as_str(), "" | "private"),
+        "An init process is discarded without a PID namespace of the container's own",
     );
     say(
         host.ipc_mode.starts_with("container:"),

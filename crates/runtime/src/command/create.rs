@@ -249,6 +249,7 @@ fn launch(
         stdio,
         cgroup,
         start,
+        init: None,
     };
     let mut launched = launch.spawn_with(&extras)?;
     let finished = finish(globals, container, &mut launched, ours, wanted);

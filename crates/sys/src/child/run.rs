@@ -18,6 +18,7 @@ use super::filesystem::{
 use super::identity::{
     bounding_set, capabilities, identity, io_priority, new_keyring, personality, scheduler,
 };
+use super::init;
 use super::spawn::{CREATED, EXECUTING, FAILED, Pipes, WAITING, clone_again};
 use super::step::{Failure, PREPARED, Reason, Step};
 
@@ -30,6 +31,8 @@ pub(super) struct Registers<'a> {
     pipes: Pipes,
     argv: &'a [*const c_char],
     envp: &'a [*const c_char],
+    /// For [`Step::UnderInit`].
+    init: Option<&'a mut init::Arguments>,
     /// The procfs this child mounted itself, or one proved to be one.
     proc: Option<ManuallyDrop<OwnedFd>>,
     /// A verified /dev/null.
@@ -47,12 +50,14 @@ impl<'a> Registers<'a> {
         pipes: Pipes,
         argv: &'a [*const c_char],
         envp: &'a [*const c_char],
+        init: Option<&'a mut init::Arguments>,
     ) -> Registers<'a> {
         Registers {
             errors: pipes.errors,
             pipes,
             argv,
             envp,
+            init,
             proc: None,
             null: None,
             void: None,
@@ -296,6 +301,10 @@ impl<'a> Registers<'a> {
             Step::RetryChdir(path) if self.chdir_refused => change_directory(path),
             Step::RetryChdir(_) => Ok(()),
             Step::AwaitStart(listener) => self.await_start(listener.as_fd()),
+            Step::UnderInit(init) => {
+                let arguments = self.init.take().ok_or(Errno::INVAL)?;
+                init::fork(init, arguments)
+            }
             Step::FindProgram(_) | Step::Exec(_) => Ok(()),
         }
     }
@@ -471,12 +480,20 @@ fn reset_signals() {
         for signal in 1..=64 {
             libc::sigaction(signal, &raw const action, std::ptr::null_mut());
         }
-        let empty = 0u64;
-        let none: *mut u64 = std::ptr::null_mut();
+    }
+    set_blocked(0);
+}
+
+/// Blocks these signals, bit n − 1 for signal n, and no others.
+pub(super) fn set_blocked(signals: u64) {
+    let none: *mut u64 = std::ptr::null_mut();
+    // SAFETY: a valid set of the size the kernel has; the old one is not asked
+    // for.
+    unsafe {
         libc::syscall(
             libc::SYS_rt_sigprocmask,
             libc::SIG_SETMASK,
-            &raw const empty,
+            &raw const signals,
             none,
             8,
         );
@@ -536,7 +553,7 @@ fn keep_descriptors(count: u32) -> Result<()> {
 }
 
 /// Formats without allocating.
-fn decimal(value: i32, buffer: &mut [u8; 12]) -> &[u8] {
+pub(super) fn decimal(value: i32, buffer: &mut [u8; 12]) -> &[u8] {
     let mut at = buffer.len();
     let mut rest = value.unsigned_abs();
     loop {

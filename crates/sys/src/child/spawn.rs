@@ -9,6 +9,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
 use thiserror::Error;
 
+use super::init::Arguments;
 use super::run::Registers;
 use super::step::{Failure, Plan, Step};
 
@@ -153,6 +154,10 @@ impl Plan {
         };
         let argv = pointers(&exec.args);
         let envp = pointers(&exec.env);
+        let mut init = self.steps.iter().find_map(|step| match step {
+            Step::UnderInit(init) => Some(Arguments::of(init)),
+            _ => None,
+        });
         let has = |wanted: fn(&Step) -> bool| self.steps.iter().any(wanted);
         let (errors_read, errors_write) = pipe()?;
         let release = if has(|s| matches!(s, Step::AwaitParent)) {
@@ -189,7 +194,7 @@ impl Plan {
                     .map(|(read, write)| (read.as_raw_fd(), write.as_raw_fd())),
                 pid: pid_pipe.as_ref().map(|(_, write)| write.as_raw_fd()),
             };
-            Registers::new(pipes, &argv, &envp).run(&self.steps);
+            Registers::new(pipes, &argv, &envp, init.as_mut()).run(&self.steps);
         }
         if pid < 0 {
             let source = crate::last_errno();

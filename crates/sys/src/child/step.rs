@@ -70,6 +70,20 @@ pub struct ExecCandidates {
     pub env: Vec<CString>,
 }
 
+/// A program that stays process 1 beside the one that is asked for.
+#[derive(Debug)]
+pub struct Init {
+    /// The program, which nobody in the container can write.
+    pub program: OwnedFd,
+    /// `argv`.
+    pub args: Vec<CString>,
+    /// `envp`, behind [`INIT_CHILD`].
+    pub env: Vec<CString>,
+}
+
+/// The variable that tells an init which process it is there for.
+pub const INIT_CHILD: &str = "CONEX_INIT_CHILD";
+
 /// How many file systems can be prepared at a time.
 pub const PREPARED: usize = 4;
 
@@ -283,6 +297,11 @@ pub enum Step {
     Chdir(CString),
     /// [`Step::Chdir`] again, if it was refused.
     RetryChdir(CString),
+    /// Forks: this process becomes the init, with every signal blocked, and the
+    /// next step, which executes the program, is the child's. That leads a
+    /// process group of its own, in the foreground of the terminal if there is
+    /// one.
+    UnderInit(Init),
     /// Fails as [`Step::Exec`] would, as far as that shows without executing;
     /// arguments and environment do not matter.
     FindProgram(ExecCandidates),
@@ -367,6 +386,7 @@ impl Step {
             Step::Scheduler(_) => "set the scheduling policy".into(),
             Step::KeepDescriptors(n) => format!("keep {n} descriptors"),
             Step::Chdir(p) | Step::RetryChdir(p) => format!("chdir to cwd {:?}", text(p)),
+            Step::UnderInit(_) => "start the init process".into(),
             Step::FindProgram(_) => "find the program".into(),
             Step::AwaitStart(_) => "wait for start".into(),
             Step::Exec(e) => {

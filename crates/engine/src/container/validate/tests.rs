@@ -474,16 +474,16 @@ fn what_is_not_done_yet_is_said() {
         ["Published ports are discarded when using host network mode"]
     );
     let checked = json!({"Healthcheck": {"Test": ["CMD", "true"]}});
-    let (_, _, warnings) = ask(checked, json!({"Init": true})).unwrap();
+    let (_, _, warnings) = ask(checked, json!({"Init": true, "PidMode": "host"})).unwrap();
     assert_eq!(
         warnings,
         [
             "Health checks are not available yet: the health check is not run",
-            "An init process is not available yet: the command itself is process 1",
+            "An init process is discarded without a PID namespace of the container's own",
         ]
     );
     let none = json!({"Healthcheck": {"Test": ["NONE"]}});
-    assert_eq!(ask(none, json!({"Init": false})).unwrap().2, [""; 0]);
+    assert_eq!(ask(none, json!({"Init": true})).unwrap().2, [""; 0]);
 }
 
 #[test]
