@@ -64,25 +64,38 @@ impl Engine {
 
     /// Starts an engine whose data root is an ext4 of its own of so many MiB.
     pub fn start_on_disk(mebibytes: u64) -> Option<Engine> {
-        let mut engine = Engine::prepare(&[], &[])?;
+        Engine::start_on("ext4", mebibytes, &[])
+    }
+
+    /// Starts an engine whose data root is a file system of its own, of that
+    /// kind and so many MiB.
+    pub fn start_on(kind: &str, mebibytes: u64, flags: &[&str]) -> Option<Engine> {
+        let mut engine = Engine::prepare(flags, &[])?;
         let image = engine.root().join("disk");
         File::create(&image)
             .and_then(|file| file.set_len(mebibytes << 20))
             .expect("a sparse file can be made");
         fs::create_dir(engine.data_root()).expect("a fresh directory takes a folder");
-        let Some(mkfs) = workspace::program("mkfs.ext4") else {
-            skip("mkfs.ext4 is missing");
+        let name = format!("mkfs.{kind}");
+        let Some(mkfs) = workspace::program(&name) else {
+            skip(&format!("{name} is missing"));
             return None;
         };
-        let made = Command::new(mkfs)
-            .args(["-q", "-F", "-m", "0"])
-            .arg(&image)
-            .output();
+        let options: &[&str] = match kind {
+            "ext4" => &["-q", "-F", "-m", "0"],
+            _ => &["-q"],
+        };
+        let made = Command::new(mkfs).args(options).arg(&image).output();
+        // The kernel's cleaner of btrfs comes with its commits.
+        let mount_options = match kind {
+            "btrfs" => "loop,commit=1",
+            _ => "loop",
+        };
         let mounted = Command::new("mount")
-            .args(["-o", "loop"])
+            .args(["-o", mount_options])
             .args([image, engine.data_root()])
             .output();
-        for (what, output) in [("mkfs.ext4", made), ("mount -o loop", mounted)] {
+        for (what, output) in [(name.as_str(), made), ("mount -o loop", mounted)] {
             let output = output.unwrap_or_else(|e| panic!("{what}: {e}"));
             if !output.status.success() {
                 skip(&format!(
@@ -140,7 +153,29 @@ impl Engine {
             .open(self.log_path())
             .expect("the log can be opened");
         let events = watch(self.root()).expect("a directory can be watched");
-        let child = Command::new(conex)
+        let flags: Vec<&str> = self.flags.iter().map(String::as_str).collect();
+        let child = self
+            .daemon_command(&flags)
+            .stdout(log.try_clone().expect("a file can be shared"))
+            .stderr(log)
+            .spawn()
+            .expect("the daemon can be started");
+        self.daemon = Some(child);
+        self.wait_until_it_answers(&events);
+    }
+
+    /// Starts the daemon of an engine that has none with other flags, expects
+    /// it to end by itself, and gives what it said.
+    pub fn refuses_to_start(&self, flags: &[&str]) -> String {
+        let output = self.daemon_command(flags).output();
+        let output = output.expect("the daemon can be started");
+        assert!(!output.status.success(), "it started");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+
+    fn daemon_command(&self, flags: &[&str]) -> Command {
+        let mut command = Command::new(workspace::conex());
+        command
             .arg("daemon")
             .arg("--data-root")
             .arg(self.data_root())
@@ -149,16 +184,11 @@ impl Engine {
             .arg("--pidfile")
             .arg(self.root().join("pid"))
             .args(["-H", &self.host()])
-            .args(&self.flags)
+            .args(flags)
             .envs(self.environment.iter().map(|(k, v)| (k, v)))
             .env_remove("NOTIFY_SOCKET")
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("a file can be shared"))
-            .stderr(log)
-            .spawn()
-            .expect("the daemon can be started");
-        self.daemon = Some(child);
-        self.wait_until_it_answers(&events);
+            .stdin(Stdio::null());
+        command
     }
 
     /// Waits for the socket to appear (an event of its directory), then for the
@@ -189,6 +219,11 @@ impl Engine {
         }
         let ping = self.api("GET", "/_ping", None);
         assert_eq!((ping.status, ping.text().as_str()), (200, "OK"));
+    }
+
+    /// The next daemon gets none of the environment this engine was made with.
+    pub fn forget_environment(&mut self) {
+        self.environment.clear();
     }
 
     /// Kills the daemon as a crash would; its containers are left to themselves.
@@ -293,16 +328,15 @@ impl Engine {
     /// The directories of the layer store: a layer's, a container's and, from the
     /// first container of an image on, the image's `-init`.
     pub fn layer_directories(&self) -> Vec<String> {
-        let mut names: Vec<String> = fs::read_dir(self.data_root().join("overlay2"))
-            .map(|entries| {
-                entries
-                    .filter_map(Result::ok)
-                    .map(|e| e.file_name().to_string_lossy().into_owned())
-                    // The driver's own, made once.
-                    .filter(|name| !name.starts_with('.'))
-                    .collect()
-            })
-            .unwrap_or_default();
+        let mut names: Vec<String> = ["overlay2", "btrfs", "vfs"]
+            .iter()
+            .filter_map(|driver| fs::read_dir(self.data_root().join(driver)).ok())
+            .flatten()
+            .filter_map(Result::ok)
+            .map(|e| e.file_name().to_string_lossy().into_owned())
+            // The driver's own, made once.
+            .filter(|name| !name.starts_with('.'))
+            .collect();
         names.sort();
         names
     }

@@ -19,6 +19,7 @@ mod spec;
 mod start;
 pub(crate) mod state;
 mod stop;
+pub(crate) mod storage;
 mod table;
 pub(crate) mod task;
 mod top;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, RwLock};
 
-use conex_layers::driver::{Driver, Kind, LayerId};
+use conex_layers::driver::{Driver, LayerId, choose};
 use conex_runtime::cgroup::{Cgroup, Layout};
 use conex_store::db::{Database, DbError, Durability};
 use conex_store::lock::{FileLock, LockError};
@@ -61,14 +61,9 @@ pub enum OpenError {
     /// A database could not be opened.
     #[error("a database of the engine cannot be opened")]
     Database(#[from] DbError),
-    /// The storage driver does not work here.
-    #[error("storage driver {name}")]
-    Driver {
-        /// Its name.
-        name: String,
-        /// Why not.
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
+    /// No storage driver works here, or not the one asked for.
+    #[error("error initializing graphdriver")]
+    Driver(#[from] choose::ChooseError),
     /// The cgroup file systems are not understood.
     #[error("cgroups")]
     Cgroups(#[from] conex_runtime::cgroup::Error),
@@ -144,16 +139,7 @@ impl Inner {
         let root = Root::create(&config.data_root, &config.exec_root)?;
         let lock = FileLock::try_acquire(&root.lock())?;
         let id = engine_id(&root)?;
-        let name = config
-            .storage_driver
-            .clone()
-            .unwrap_or_else(|| Kind::Overlay2.name().into());
-        let boxed = |e: Box<dyn std::error::Error + Send + Sync>| OpenError::Driver {
-            name: name.clone(),
-            source: e,
-        };
-        let kind: Kind = name.parse().map_err(|e| boxed(Box::new(e)))?;
-        let driver = kind.open(root.data()).map_err(|e| boxed(Box::new(e)))?;
+        let driver = choose::choose(root.data(), config.storage_driver.as_deref())?;
         let state_db = Database::open(
             &root.state_database(),
             Durability::Normal,

@@ -50,6 +50,17 @@ pub(crate) fn has_named(
     }
 }
 
+/// Sets one of something that must not be opened or followed.
+pub(crate) fn set_named(
+    parent: BorrowedFd<'_>,
+    name: &CStr,
+    attribute: &[u8],
+    value: &[u8],
+) -> Result<(), Errno> {
+    let flags = rustix::fs::XattrFlags::empty();
+    rustix::fs::lsetxattr(place(parent, name), attribute, value, flags)
+}
+
 /// There is no `lgetxattrat` before Linux 6.13.
 fn place(parent: BorrowedFd<'_>, name: &CStr) -> PathBuf {
     let mut path = PathBuf::from(format!("/proc/self/fd/{}", parent.as_raw_fd()));

@@ -17,6 +17,10 @@
 //! *Save.* [`Driver::content`] and the layer's recipe give its archive again
 //! ([`crate::recipe::Recipes::regenerate`]).
 //!
+//! A driver whose layers are whole trees starts a layer as a copy of its parent,
+//! and removals in the archive remove from that copy; so its layers are filled
+//! bottom first.
+//!
 //! *Run.* A layer on top of the image gets what [`crate::init::build`] puts
 //! there, a container layer goes on top of that, and [`Driver::rootfs`] tells
 //! how to mount it. [`Rootfs::mount`] does so.
@@ -33,9 +37,14 @@
 //! has two operations on one layer at a time. Names come from the caller, and
 //! so does the decision when a layer is no longer needed.
 
+pub mod btrfs;
+pub mod choose;
+mod home;
 pub mod overlay2;
 #[cfg(test)]
 mod suite;
+mod usage;
+pub mod vfs;
 
 use std::fmt;
 use std::io;
@@ -46,9 +55,9 @@ use std::str::FromStr;
 use conex_spec::digest::Digest;
 use rustix::io::Errno;
 
-use crate::difference::Difference;
 use crate::extract::Whiteouts;
-use crate::overlay::{OverlayOptions, OverlayRecipe};
+pub use crate::rootfs::Rootfs;
+pub use usage::Usage;
 
 /// Most layers under a container layer: Docker's limit, known to its users as
 /// 127 image layers (the last is the init layer).
@@ -67,8 +76,16 @@ pub trait Driver: fmt::Debug + Send + Sync {
     fn create(&self, id: &LayerId, parent: Option<&LayerId>) -> Result<LayerRoot, Error>;
 
     /// Makes a container layer on top of `parent`, whose root looks like its
-    /// parent's. Errors as for [`Self::create`].
-    fn create_container(&self, id: &LayerId, parent: Option<&LayerId>) -> Result<(), Error>;
+    /// parent's, and which holds `size_bytes` at most, shared content included.
+    ///
+    /// Errors as for [`Self::create`]; [`Error::NoQuota`] from a driver that
+    /// cannot limit a size.
+    fn create_container(
+        &self,
+        id: &LayerId,
+        parent: Option<&LayerId>,
+        size_bytes: Option<u64>,
+    ) -> Result<(), Error>;
 
     /// How to get the layer with everything below it: read-only for a layer,
     /// writable for a container layer.
@@ -87,10 +104,19 @@ pub trait Driver: fmt::Debug + Send + Sync {
     fn usage(&self, id: &LayerId) -> Result<Usage, Error>;
 
     /// All layers on disk, in no order.
-    fn list(&self) -> Result<Vec<LayerId>, Error>;
+    fn list(&self) -> Result<Vec<Listed>, Error>;
 
     /// The rows that `docker info` shows under "Storage Driver".
     fn status(&self) -> Vec<(String, String)>;
+}
+
+/// A layer on disk.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Listed {
+    /// Its name.
+    pub id: LayerId,
+    /// Whether it is written to.
+    pub is_container: bool,
 }
 
 /// The drivers there are.
@@ -98,15 +124,24 @@ pub trait Driver: fmt::Debug + Send + Sync {
 pub enum Kind {
     /// The kernel's overlay file system; the default.
     Overlay2,
+    /// Subvolumes and snapshots.
+    Btrfs,
+    /// Whole copies.
+    Vfs,
 }
 
 impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Overlay2, Self::Btrfs, Self::Vfs];
+
     /// Opens the driver under the engine's data root, making its directory
     /// where missing. Errors: [`Error::Unsupported`] with the reason.
     pub fn open(self, data_root: &Path) -> Result<Box<dyn Driver>, Error> {
-        match self {
-            Self::Overlay2 => Ok(Box::new(overlay2::Overlay2::open(data_root)?)),
-        }
+        Ok(match self {
+            Self::Overlay2 => Box::new(overlay2::Overlay2::open(data_root)?),
+            Self::Btrfs => Box::new(btrfs::Btrfs::open(data_root)?),
+            Self::Vfs => Box::new(vfs::Vfs::open(data_root)?),
+        })
     }
 
     /// Whether a layer can be filled before the ones below it are; a driver
@@ -115,6 +150,7 @@ impl Kind {
     pub fn fills_in_any_order(self) -> bool {
         match self {
             Self::Overlay2 => true,
+            Self::Btrfs | Self::Vfs => false,
         }
     }
 
@@ -123,6 +159,8 @@ impl Kind {
     pub fn name(self) -> &'static str {
         match self {
             Self::Overlay2 => "overlay2",
+            Self::Btrfs => "btrfs",
+            Self::Vfs => "vfs",
         }
     }
 }
@@ -137,10 +175,10 @@ impl FromStr for Kind {
     type Err = UnknownKind;
 
     fn from_str(name: &str) -> Result<Self, UnknownKind> {
-        match name {
-            "overlay2" => Ok(Self::Overlay2),
-            _ => Err(UnknownKind(name.to_owned())),
-        }
+        Self::ALL
+            .into_iter()
+            .find(|kind| kind.name() == name)
+            .ok_or_else(|| UnknownKind(name.to_owned()))
     }
 }
 
@@ -224,6 +262,8 @@ impl LayerRoot {
 pub struct Discarded {
     parent: PathBuf,
     name: String,
+    /// What in it is a subvolume.
+    subvolume: Option<&'static str>,
 }
 
 impl Discarded {
@@ -234,54 +274,12 @@ impl Discarded {
             path: self.parent.join(&self.name),
             source,
         };
+        if let Some(name) = self.subvolume {
+            btrfs::destroy(&self.parent.join(&self.name), name).map_err(failed)?;
+        }
         let parent = crate::tree::open_directory(rustix::fs::CWD, &self.parent).map_err(failed)?;
         crate::tree::remove(parent.as_fd(), self.name.as_bytes()).map_err(failed)
     }
-}
-
-/// How a layer and what is below it become one directory. More kinds follow
-/// with drivers that need them: a directory, a mount, a serving process.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Rootfs {
-    /// A stack for the kernel's overlay file system.
-    Overlay(OverlayRecipe),
-}
-
-impl Rootfs {
-    /// A detached mount of it, which ends with its last descriptor.
-    pub fn mount(&self, options: OverlayOptions) -> Result<OwnedFd, crate::overlay::Error> {
-        match self {
-            Self::Overlay(recipe) => recipe.mount(options),
-        }
-    }
-
-    /// All of it, to be read only. Unlike [`Self::mount`] it does not take hold
-    /// of a container layer, which may be mounted elsewhere and be written to
-    /// meanwhile, and its end syncs nothing.
-    pub fn view(&self) -> Result<OwnedFd, crate::overlay::Error> {
-        match self {
-            Self::Overlay(recipe) => recipe.view(),
-        }
-    }
-
-    /// The layer beside what is below it, for `diff`, `commit` and `save`. A
-    /// driver whose layers are whole trees gives both directories.
-    pub fn difference(&self) -> Result<Difference, crate::overlay::Error> {
-        match self {
-            Self::Overlay(recipe) => recipe.difference(),
-        }
-    }
-}
-
-/// What a layer holds of its own, counted as Docker counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Usage {
-    /// Sum of the sizes of files and symbolic links, each inode once;
-    /// directories count nothing, holes count in full.
-    pub bytes: u64,
-    /// Number of inodes below the layer's root.
-    pub inodes: u64,
 }
 
 /// A driver could not do it.
@@ -313,6 +311,30 @@ pub enum Error {
         /// The limit.
         limit: usize,
     },
+    /// The driver cannot limit the size of a container.
+    #[error("{}", no_quota(*.kind))]
+    NoQuota {
+        /// Which driver.
+        kind: Kind,
+    },
+    /// A whole layer could not be copied.
+    #[error("cannot copy layer {from} to layer {to}")]
+    Copy {
+        /// The parent.
+        from: LayerId,
+        /// The new layer.
+        to: LayerId,
+        /// What of it.
+        source: crate::copy::Error,
+    },
+    /// A whole layer could not be compared with its parent.
+    #[error("cannot compare layer {id} with the one below")]
+    Compare {
+        /// Which.
+        id: LayerId,
+        /// Where it failed.
+        source: crate::difference::Error,
+    },
     /// A file of the driver is not what the driver writes.
     #[error("{path} is damaged: {problem}")]
     Damaged {
@@ -341,6 +363,16 @@ pub enum Error {
         /// Why not.
         source: Errno,
     },
+}
+
+/// Docker's words.
+fn no_quota(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Overlay2 => {
+            "--storage-opt is supported only for overlay over xfs with 'pquota' mount option"
+        }
+        Kind::Vfs | Kind::Btrfs => "Filesystem does not support, or has not enabled quotas",
+    }
 }
 
 #[cfg(test)]
@@ -385,7 +417,9 @@ mod tests {
 
     #[test]
     fn kinds_are_known_by_name() {
-        assert_eq!("overlay2".parse::<Kind>().unwrap(), Kind::Overlay2);
+        for kind in Kind::ALL {
+            assert_eq!(kind.name().parse::<Kind>().unwrap(), kind);
+        }
         let error = "overlay3".parse::<Kind>().unwrap_err();
         assert_eq!(error.to_string(), "unknown storage driver \"overlay3\"");
     }

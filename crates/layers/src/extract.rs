@@ -183,9 +183,8 @@ impl Extractor {
     /// For the directory `root`, opened for reading, usually empty.
     #[must_use]
     pub fn new(root: OwnedFd, options: Options) -> Self {
-        let overlay = options.whiteouts == Whiteouts::Overlay;
         Self {
-            place: Place::new(root, overlay),
+            place: Place::new(root, options.whiteouts),
             options,
             extracted: Extracted::default(),
             directories: BTreeMap::new(),
@@ -249,6 +248,11 @@ impl Extractor {
                 archive.finish().map_err(failed)?;
             }
         }
+        self.place.restore_times().map_err(|source| Error::Io {
+            action: "restore the times of directories around",
+            entry: "/".into(),
+            source,
+        })?;
         self.finish_directories()?;
         self.extracted.implied_dirs = self.place.implied_directories();
         Ok(())

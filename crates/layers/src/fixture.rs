@@ -88,3 +88,78 @@ pub(crate) fn privileged() -> bool {
     }
     root
 }
+
+/// A directory to make a driver in; `None` without privilege.
+pub(crate) fn directory_of_its_own() -> Option<tempfile::TempDir> {
+    privileged().then(|| tempfile::tempdir().unwrap())
+}
+
+/// A file system of its own in a file, mounted while this lives.
+pub(crate) struct Loop {
+    _directory: tempfile::TempDir,
+    path: std::path::PathBuf,
+}
+
+impl Loop {
+    /// One of so many MiB; `None`, with the reason printed, where it cannot be
+    /// made.
+    pub(crate) fn new(kind: &str, mebibytes: u64) -> Option<Loop> {
+        let directory = tempfile::tempdir().unwrap();
+        let image = directory.path().join("image");
+        let path = directory.path().join("mounted");
+        std::fs::create_dir(&path).unwrap();
+        let file = std::fs::File::create(&image).unwrap();
+        file.set_len(mebibytes << 20).unwrap();
+        let run = |program: &str, args: &[&std::ffi::OsStr]| {
+            let path = std::env::var("PATH").unwrap_or_default();
+            let output = std::process::Command::new(program)
+                .args(args)
+                .env("PATH", format!("{path}:/usr/sbin:/sbin"))
+                .output();
+            match output {
+                Ok(output) if output.status.success() => true,
+                Ok(output) => {
+                    let said = String::from_utf8_lossy(&output.stderr);
+                    eprintln!("skipped: {program}: {said}");
+                    false
+                }
+                Err(error) => {
+                    eprintln!("skipped: {program}: {error}");
+                    false
+                }
+            }
+        };
+        let made = run(&format!("mkfs.{kind}"), &["-q".as_ref(), image.as_ref()])
+            && run(
+                "mount",
+                &[
+                    "-o".as_ref(),
+                    "loop".as_ref(),
+                    image.as_ref(),
+                    path.as_ref(),
+                ],
+            );
+        made.then_some(Loop {
+            _directory: directory,
+            path,
+        })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn free_bytes(&self) -> u64 {
+        let status = rustix::fs::statvfs(&self.path).unwrap();
+        status.f_bavail * status.f_frsize
+    }
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        let flags = rustix::mount::UnmountFlags::DETACH;
+        if let Err(error) = rustix::mount::unmount(&self.path, flags) {
+            eprintln!("cannot unmount {}: {error}", self.path.display());
+        }
+    }
+}

@@ -43,8 +43,9 @@ pub struct Error {
     source: Errno,
 }
 
-/// Fills the empty layer `out` with what the image seen in `view` lacks; both
-/// are root directories opened for reading.
+/// Fills the new layer `out` with what the image seen in `view` lacks; both
+/// are root directories opened for reading. `out` is empty, or a copy of the
+/// image for a driver whose layers are whole.
 ///
 /// A directory that the image has and that must be repeated in `out`, because
 /// something goes into it, gets the image's owner, mode, attributes and times,
@@ -120,20 +121,47 @@ fn suffices(view: BorrowedFd<'_>, path: &str, wanted: Wanted) -> Result<bool, Er
 fn make(parent: BorrowedFd<'_>, name: &str, wanted: Wanted) -> Result<(), Errno> {
     match wanted {
         Wanted::Directory => make_directory(parent, name).map(drop),
-        Wanted::Symlink(target) => rustix::fs::symlinkat(target, parent, name),
+        Wanted::Symlink(target) => {
+            replacing(parent, name, || rustix::fs::symlinkat(target, parent, name))
+        }
         Wanted::File => {
             let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
-            let file = rustix::fs::openat(parent, name, flags, Mode::RWXU)?;
+            let file = replacing(parent, name, || {
+                rustix::fs::openat(parent, name, flags, Mode::RWXU)
+            })?;
             set_owner_and_mode(file.as_fd())
         }
     }
 }
 
+/// Makes a directory. One that a copy of the image has stays, with its content.
 fn make_directory(parent: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Errno> {
-    rustix::fs::mkdirat(parent, name, Mode::RWXU)?;
+    match tree::open_directory(parent, name) {
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
+        opened => return opened,
+    }
+    replacing(parent, name, || {
+        rustix::fs::mkdirat(parent, name, Mode::RWXU)
+    })?;
     let directory = tree::open_directory(parent, name)?;
     set_owner_and_mode(directory.as_fd())?;
     Ok(directory)
+}
+
+/// Makes something in the place of what a copy of the image has there, which
+/// will not do.
+fn replacing<T>(
+    parent: BorrowedFd<'_>,
+    name: &str,
+    make: impl Fn() -> Result<T, Errno>,
+) -> Result<T, Errno> {
+    match make() {
+        Err(Errno::EXIST) => {
+            tree::remove(parent, name.as_bytes())?;
+            make()
+        }
+        result => result,
+    }
 }
 
 /// Explicitly, since the umask and a set-group-ID parent have their say too.

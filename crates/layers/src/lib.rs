@@ -8,6 +8,7 @@
 //! records; which layers should exist is the engine's to know.
 
 mod attribute;
+pub mod copy;
 pub mod difference;
 pub mod digest;
 pub mod driver;
@@ -20,5 +21,6 @@ mod metadata;
 pub mod overlay;
 pub mod pack;
 pub mod recipe;
+pub mod rootfs;
 pub mod tree;
 pub mod unpack;

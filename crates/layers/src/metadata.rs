@@ -1,9 +1,11 @@
-//! Copying what a directory says of itself to another directory.
+//! Copying what a file or directory says of itself to another one.
 
 use std::os::fd::BorrowedFd;
 
-use rustix::fs::{Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
+use rustix::fs::{Gid, Mode, Stat, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
+
+use crate::attribute;
 
 /// Attributes that belong to the union file system itself: never taken from
 /// an archive and never copied, or a layer could redirect lookups.
@@ -11,8 +13,9 @@ pub(crate) fn is_overlay_attribute(name: &[u8]) -> bool {
     name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.")
 }
 
-/// Gives the directory `to` the owner, mode, extended attributes and times of
-/// `from`; both opened for reading.
+/// Gives `to` the owner, mode, extended attributes and times of `from`; both
+/// are files or directories, opened. Owner first: its change takes set-id bits
+/// and file capabilities away.
 pub(crate) fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<(), Errno> {
     let status = rustix::fs::fstat(from)?;
     rustix::fs::fchown(
@@ -22,41 +25,46 @@ pub(crate) fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<(), Errno
     )?;
     rustix::fs::fchmod(to, Mode::from_raw_mode(status.st_mode & 0o7777))?;
     copy_attributes(from, to)?;
+    rustix::fs::futimens(to, &times(&status))
+}
+
+/// The times of a file, as they are set.
+pub(crate) fn times(status: &Stat) -> Timestamps {
     let time = |seconds: i64, nanoseconds: u64| Timespec {
         tv_sec: seconds,
         tv_nsec: nanoseconds.cast_signed(),
     };
-    rustix::fs::futimens(
-        to,
-        &Timestamps {
-            last_access: time(status.st_atime, status.st_atime_nsec),
-            last_modification: time(status.st_mtime, status.st_mtime_nsec),
-        },
-    )
+    Timestamps {
+        last_access: time(status.st_atime, status.st_atime_nsec),
+        last_modification: time(status.st_mtime, status.st_mtime_nsec),
+    }
 }
 
-fn copy_attributes(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<(), Errno> {
-    // The kernel's own bounds of a list and of a value.
+/// Takes the extended attributes of a file or directory away, except those
+/// that are the host's to give.
+pub(crate) fn clear_attributes(of: BorrowedFd<'_>) -> Result<(), Errno> {
     let mut names = vec![0u8; 64 * 1024];
-    let length = match rustix::fs::flistxattr(from, &mut *names) {
+    let length = match rustix::fs::flistxattr(of, &mut *names) {
         Ok(length) => length,
         Err(Errno::NOTSUP) => return Ok(()),
         Err(error) => return Err(error),
     };
-    if length == 0 {
-        return Ok(());
-    }
-    let mut value = vec![0u8; 64 * 1024];
     for name in names[..length].split(|byte| *byte == 0) {
-        if name.is_empty() || is_overlay_attribute(name) {
+        if name.is_empty() || name.starts_with(b"security.selinux") {
             continue;
         }
-        let length = match rustix::fs::fgetxattr(from, name, &mut *value) {
-            Ok(length) => length,
-            Err(Errno::NODATA) => continue,
+        match rustix::fs::fremovexattr(of, name) {
+            Ok(()) | Err(Errno::NODATA | Errno::NOTSUP) => {}
             Err(error) => return Err(error),
-        };
-        match rustix::fs::fsetxattr(to, name, &value[..length], XattrFlags::empty()) {
+        }
+    }
+    Ok(())
+}
+
+/// Those that the other file has no place for are left out.
+fn copy_attributes(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<(), Errno> {
+    for (name, value) in attribute::of_opened(from)? {
+        match rustix::fs::fsetxattr(to, &*name, &value, XattrFlags::empty()) {
             Ok(()) | Err(Errno::NOTSUP) => {}
             Err(error) => return Err(error),
         }

@@ -260,7 +260,7 @@ fn parse_mode(map: &HashMap<String, String>) -> Result<Mode, OptionsError> {
 }
 
 /// Reads `10m`, `1.5 GB`, `512`, `64KiB`; `base` is what `k` stands for, whatever the spelling.
-fn parse_size(text: &str, base: u32) -> Result<u64, SizeError> {
+pub fn parse_size(text: &str, base: u32) -> Result<u64, SizeError> {
     let invalid = || SizeError(text.to_owned());
     let split = text.rfind(|c: char| c.is_ascii_digit() || c == '.' || c == ' ');
     let split = split.ok_or_else(invalid)? + 1;

@@ -4,6 +4,7 @@
 #![allow(unsafe_code)]
 
 pub mod bpf;
+pub mod btrfs;
 pub mod child;
 pub mod memfd;
 pub mod memory;

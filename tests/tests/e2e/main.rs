@@ -18,6 +18,7 @@ mod limits;
 mod return_of_daemon;
 mod roots;
 mod run;
+mod storage;
 mod streams;
 mod volumes;
 mod wire;

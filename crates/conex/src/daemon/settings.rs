@@ -80,7 +80,7 @@ pub(super) fn resolve(matches: &Matches) -> Result<Settings, String> {
         }
     }
     let mut engine = conex_engine::Config::new(values.text("data-root"), values.text("exec-root"));
-    engine.storage_driver = Some(values.text("storage-driver")).filter(|s| !s.is_empty());
+    engine.storage_driver = storage_driver(&values)?;
     engine.labels = labels(&values.all("label"))?;
     engine.log_driver = values.text("log-driver");
     for option in values.all("log-opt") {
@@ -259,6 +259,25 @@ fn size(text: &str) -> Result<i64, String> {
         Ok(bytes) => Ok(bytes),
         Err(_) => conex_cli::units::ram_in_bytes(text),
     }
+}
+
+/// The driver asked for by flag or file, else by `DOCKER_DRIVER`.
+///
+/// Errors: an option of a storage driver that nothing here heeds.
+fn storage_driver(values: &Values) -> Result<Option<String>, String> {
+    for option in values.all("storage-opt") {
+        // What it overrides is not checked here: any kernel that mounts will do.
+        if !option.starts_with("overlay2.override_kernel_check=") {
+            return Err(format!("storage option {option:?} is not supported"));
+        }
+    }
+    let asked = Some(values.text("storage-driver")).filter(|s| !s.is_empty());
+    let environment = || {
+        std::env::var("DOCKER_DRIVER")
+            .ok()
+            .filter(|s| !s.is_empty())
+    };
+    Ok(asked.or_else(environment))
 }
 
 /// `name=soft[:hard]`.

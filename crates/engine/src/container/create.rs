@@ -205,9 +205,13 @@ impl Inner {
         .map_err(|e| Error::system("save config", &e))?;
         mount::acquire_volumes(&self.volumes, &record.id, &record.mounts, new_volumes)?;
         let below = self.init_layer(image)?;
+        let size = super::storage::size_bytes(&record.host_config.storage_opt)?;
         self.driver
-            .create_container(&Inner::layer_id(&record.id), below.as_ref())
-            .map_err(|e| Error::system("make the container's layer", &e))?;
+            .create_container(&Inner::layer_id(&record.id), below.as_ref(), size)
+            .map_err(|e| match e {
+                conex_layers::driver::Error::NoQuota { .. } => Error::invalid(e.to_string()),
+                _ => Error::system("make the container's layer", &e),
+            })?;
         self.fill_volumes(record)?;
         std::fs::rename(&draft, self.root.container(&record.id)).map_err(failed)
     }

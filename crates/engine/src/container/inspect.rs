@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use conex_api::container::{
-    DriverData, EndpointSettings, Inspect, NetworkSettings, State as ApiState,
-};
+use conex_api::container::{EndpointSettings, Inspect, NetworkSettings, State as ApiState};
 
 use super::state::Phase;
 use super::{Container, Record, State};
@@ -119,28 +117,6 @@ pub(super) fn networks(
 }
 
 impl Inner {
-    /// Directories of the container's root, as tools read them (COMPAT D8.12).
-    fn graph_driver(&self, record: &Record) -> DriverData {
-        use conex_layers::driver::Rootfs;
-        let mut data = BTreeMap::new();
-        if let Ok(Rootfs::Overlay(recipe)) = self.driver.rootfs(&Inner::layer_id(&record.id)) {
-            let shown = |p: &std::path::PathBuf| p.display().to_string();
-            let lowers: Vec<String> = recipe.lowers.iter().map(shown).collect();
-            data.insert("LowerDir".into(), lowers.join(":"));
-            if let Some(writable) = &recipe.writable {
-                data.insert("UpperDir".into(), shown(&writable.upper));
-                data.insert("WorkDir".into(), shown(&writable.work));
-            }
-            let merged = super::start::merged_link(self, record);
-            data.insert("MergedDir".into(), shown(&merged));
-            data.insert("ID".into(), record.id.clone());
-        }
-        DriverData {
-            name: record.driver.clone(),
-            data: Some(data),
-        }
-    }
-
     /// Bytes of a container's own layer, and of its whole root.
     pub(super) fn sizes(&self, record: &Record) -> Result<(i64, i64), Error> {
         let usage = self

@@ -13,6 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use conex_layers::driver::Listed;
 use conex_monitor::protocol::{Event, Started};
 use conex_monitor::{ExitRecord, Link};
 use conex_store::records::containers::{self, ContainerRecord};
@@ -365,7 +366,11 @@ fn remove_strange_layers(engine: &Inner, containers: &BTreeSet<String>) -> Resul
         return Ok(());
     };
     let known = engine.images.layer_directories();
-    for layer in layers {
+    for Listed {
+        id: layer,
+        is_container,
+    } in layers
+    {
         let name = layer.as_str();
         if containers.contains(name) || known.contains(name) {
             continue;
@@ -375,7 +380,7 @@ fn remove_strange_layers(engine: &Inner, containers: &BTreeSet<String>) -> Resul
             .data()
             .join(engine.driver.kind().name())
             .join(name);
-        if path.join("work").exists() {
+        if is_container {
             set_aside(engine, &path);
             continue;
         }

@@ -131,7 +131,11 @@ fn launch_blocking(
         init: engine.wants_init(record),
         log: log_file(record)?,
         attach: attachers.iter().map(|(wanted, _)| wanted.clone()).collect(),
-        proc_links: vec![(merged_link(engine, record), "root".into())],
+        proc_links: match engine.driver.kind().fills_in_any_order() {
+            // Whole layers: the root is where it always is.
+            false => Vec::new(),
+            true => vec![(merged_link(engine, record), "root".into())],
+        },
     };
     let link = crate::process::spawn_monitor(&engine.executable, &record.id)
         .map_err(|e| Error::system("start the container's monitor", &e))?;

@@ -245,13 +245,7 @@ fn check_unsupported(host: &HostConfig) -> Result<(), Error> {
         )));
     }
     crate::volume::check_driver(&host.volume_driver)?;
-    match host.storage_opt.keys().next().map(String::as_str) {
-        None => Ok(()),
-        Some("size") => Err(Error::invalid(
-            "--storage-opt is supported only for overlay over xfs with 'pquota' mount option",
-        )),
-        Some(key) => Err(Error::invalid(format!("Unknown option {key}"))),
-    }
+    super::storage::size_bytes(&host.storage_opt).map(drop)
 }
 
 /// The runtime's name in inspect.

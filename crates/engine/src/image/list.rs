@@ -9,6 +9,7 @@ use conex_api::image::{Config, Inspect, ListOptions, Metadata, RootFs as ApiRoot
 use conex_spec::digest::Digest;
 
 use super::{Image, Known, Names, familiar};
+use crate::container::storage::overlay_directories;
 use crate::time::rfc3339;
 use crate::{Engine, Error};
 
@@ -147,26 +148,14 @@ impl Engine {
     }
 
     fn image_driver(&self, image: &Image) -> DriverData {
-        use conex_layers::driver::Rootfs;
-        let name = self.inner.driver.kind().name().to_owned();
-        let mut data = BTreeMap::new();
         let top = image
             .chains
             .last()
             .and_then(|chain| self.inner.layer_of(chain).ok());
-        if let Some(Ok(Rootfs::Overlay(recipe))) = top.map(|top| self.inner.driver.rootfs(&top)) {
-            let mut paths = recipe.lowers.iter().map(|p| p.display().to_string());
-            if let Some(own) = paths.next() {
-                data.insert("UpperDir".into(), own);
-            }
-            let below: Vec<String> = paths.collect();
-            if !below.is_empty() {
-                data.insert("LowerDir".into(), below.join(":"));
-            }
-        }
+        let driver = self.inner.driver.as_ref();
         DriverData {
-            name,
-            data: Some(data),
+            name: driver.kind().name().to_owned(),
+            data: top.and_then(|top| overlay_directories(driver, &top)),
         }
     }
 }

@@ -249,10 +249,11 @@ impl<E: From<Error>> Walker<'_, '_, E> {
                 let same = looks_same(status, &other)
                     && (status.st_size, mtime(status)) == (other.st_size, mtime(&other))
                     && self.same_attributes(name).map_err(|e| self.failed(e))?;
-                // A copy that overlay made because the file got another name.
+                // A file that got another name: overlay made a copy for that, and
+                // in a whole tree it has more names than before.
                 let is_linked = self.scope.whole == Whole::Packed
-                    && !self.level().everything
-                    && status.st_nlink > 1;
+                    && status.st_nlink > 1
+                    && (!self.level().everything || status.st_nlink != other.st_nlink);
                 if same && !is_linked {
                     return Ok(());
                 }

@@ -1,6 +1,9 @@
 //! What every storage driver must do. A driver's tests are one line,
-//! `suite!(open)`, and what is particular to it.
+//! `suite!(disk, open)`, and what is particular to it.
 #![allow(clippy::unwrap_used)]
+
+mod changes;
+mod content;
 
 use std::fs;
 use std::io::Cursor;
@@ -11,29 +14,29 @@ use std::path::{Path, PathBuf};
 use conex_archive::tar::{EntryKind, Header};
 use conex_spec::digest::Digest;
 
-use super::{Driver, Error, LayerId, MAX_LOWERS};
-use crate::difference::{ChangeKind, MountPoints};
+use super::{Driver, Error, LayerId, Listed, MAX_LOWERS};
 use crate::extract::Limits;
 use crate::fixture::Archive;
 use crate::overlay::{Access, OverlayOptions};
 use crate::unpack::{Unpacked, unpack};
+pub(crate) use changes::*;
+pub(crate) use content::*;
 
 /// Runs every test of this module on the driver that a function of the data
-/// root opens.
+/// root opens, on a disk of its own each, if there is one to be had.
 macro_rules! suite {
-    ($open:expr; $($test:ident)*) => {
+    ($disk:expr, $open:expr; $($test:ident)*) => {
         $(
             #[test]
             fn $test() {
-                if $crate::fixture::privileged() {
-                    let root = tempfile::tempdir().expect("a temporary directory");
-                    $crate::driver::suite::$test(&$open(root.path()));
+                if let Some(disk) = $disk {
+                    $crate::driver::suite::$test(&$open(disk.path()));
                 }
             }
         )*
     };
-    ($open:expr) => {
-        $crate::driver::suite::suite! { $open;
+    ($disk:expr, $open:expr) => {
+        $crate::driver::suite::suite! { $disk, $open;
             a_layer_shows_what_was_unpacked_into_it
             a_layer_hides_and_replaces_what_is_below
             a_container_layer_takes_the_changes_and_keeps_them
@@ -47,6 +50,12 @@ macro_rules! suite {
             changes_are_told_as_docker_tells_them
             changes_packed_and_unpacked_make_the_same_tree
             a_view_shows_a_container_layer_that_is_mounted
+            implied_directories_look_as_they_do_below
+            removed_directories_come_back_empty_and_opaque_ones_are_emptied
+            attributes_links_and_holes_reach_the_container
+            the_init_layer_fits_images_that_have_lack_or_disguise_its_files
+            a_layer_can_be_opened_where_it_lies
+            roots_pass_no_mounts_on_and_reads_of_a_copy_leave_the_parent_alone
         }
     };
 }
@@ -70,7 +79,7 @@ fn add(driver: &dyn Driver, name: &str, parent: Option<&str>, archive: Archive) 
 
 /// A layer's root file system, mounted, and its path for the standard library.
 struct Mounted {
-    _root: OwnedFd,
+    root: OwnedFd,
     path: PathBuf,
 }
 
@@ -81,7 +90,7 @@ fn mount(driver: &dyn Driver, name: &str, access: Access) -> Mounted {
     };
     let root = driver.rootfs(&id(name)).unwrap().mount(options).unwrap();
     let path = PathBuf::from(format!("/proc/self/fd/{}", root.as_raw_fd()));
-    Mounted { _root: root, path }
+    Mounted { root, path }
 }
 
 fn read(root: &Path, name: &str) -> Option<String> {
@@ -132,7 +141,7 @@ pub(crate) fn a_container_layer_takes_the_changes_and_keeps_them(driver: &dyn Dr
     add(driver, "base", None, base());
     for name in ["one", "two"] {
         driver
-            .create_container(&id(name), Some(&id("base")))
+            .create_container(&id(name), Some(&id("base")), None)
             .unwrap();
     }
     {
@@ -157,7 +166,7 @@ pub(crate) fn roots_look_like_their_parents(driver: &dyn Driver) {
     add(driver, "base", None, Archive::new().entry(root, b""));
     add(driver, "middle", Some("base"), Archive::new().file("x", ""));
     driver
-        .create_container(&id("container"), Some(&id("middle")))
+        .create_container(&id("container"), Some(&id("middle")), None)
         .unwrap();
     for (name, access) in [
         ("middle", Access::ReadOnly),
@@ -184,7 +193,7 @@ pub(crate) fn usage_counts_files_once_and_directories_not(driver: &dyn Driver) {
     let usage = driver.usage(&id("base")).unwrap();
     assert_eq!((usage.bytes, usage.inodes), (5006, 4));
     driver
-        .create_container(&id("container"), Some(&id("base")))
+        .create_container(&id("container"), Some(&id("base")), None)
         .unwrap();
     let fresh = driver.usage(&id("container")).unwrap();
     {
@@ -200,13 +209,17 @@ pub(crate) fn usage_counts_files_once_and_directories_not(driver: &dyn Driver) {
 pub(crate) fn layers_are_listed_until_removed(driver: &dyn Driver) {
     add(driver, "base", None, base());
     driver
-        .create_container(&id("container"), Some(&id("base")))
+        .create_container(&id("container"), Some(&id("base")), None)
         .unwrap();
+    let listed = |name: &str, is_container| Listed {
+        id: id(name),
+        is_container,
+    };
     let mut layers = driver.list().unwrap();
     layers.sort();
-    assert_eq!(layers, [id("base"), id("container")]);
+    assert_eq!(layers, [listed("base", false), listed("container", true)]);
     discard(driver, "container");
-    assert_eq!(driver.list().unwrap(), [id("base")]);
+    assert_eq!(driver.list().unwrap(), [listed("base", false)]);
 }
 
 pub(crate) fn removal_is_complete_and_may_be_repeated(driver: &dyn Driver) {
@@ -232,7 +245,7 @@ pub(crate) fn removal_is_complete_and_may_be_repeated(driver: &dyn Driver) {
 pub(crate) fn impossible_layers_are_refused_and_leave_nothing(driver: &dyn Driver) {
     add(driver, "base", None, base());
     driver
-        .create_container(&id("container"), Some(&id("base")))
+        .create_container(&id("container"), Some(&id("base")), None)
         .unwrap();
     let again = driver.create(&id("base"), None);
     assert!(matches!(again, Err(Error::Exists { .. })));
@@ -255,7 +268,7 @@ pub(crate) fn the_deepest_stack_allowed_works(driver: &dyn Driver) {
     }
     let parent = id(&parent.unwrap());
     driver
-        .create_container(&id("container"), Some(&parent))
+        .create_container(&id("container"), Some(&parent), None)
         .unwrap();
     let root = mount(driver, "container", Access::ReadWrite);
     assert!(read(&root.path, "file-0").is_some());
@@ -271,188 +284,10 @@ pub(crate) fn the_deepest_stack_allowed_works(driver: &dyn Driver) {
 }
 
 pub(crate) fn a_container_can_start_from_nothing(driver: &dyn Driver) {
-    driver.create_container(&id("container"), None).unwrap();
+    driver
+        .create_container(&id("container"), None, None)
+        .unwrap();
     let root = mount(driver, "container", Access::ReadWrite);
     fs::write(root.path.join("new"), "x").unwrap();
     assert_eq!(fs::read_dir(&root.path).unwrap().count(), 1);
-}
-
-/// A base with something to change, and a container on it that has changed it.
-fn changed(driver: &dyn Driver) {
-    let capable = Header {
-        xattrs: vec![(b"user.note".to_vec(), b"old".to_vec())],
-        ..Header::new("noted", EntryKind::Regular)
-    };
-    let base = base()
-        .directory("gone", 0o755)
-        .file("gone/file", "x")
-        .directory("replaced", 0o755)
-        .file("replaced/same", "x")
-        .file("replaced/other", "x")
-        .directory("mnt", 0o755)
-        .directory("looks", 0o755)
-        .directory("untouched", 0o755)
-        .file("untouched/file", "x")
-        .file("was-file", "x")
-        .entry(capable, b"x")
-        .file("linked", "x");
-    add(driver, "base", None, base);
-    driver
-        .create_container(&id("container"), Some(&id("base")))
-        .unwrap();
-    let root = mount(driver, "container", Access::ReadWrite);
-    let at = |path: &str| root.path.join(path);
-    fs::write(at("d/file"), "changed").unwrap();
-    fs::remove_file(at("d/gone")).unwrap();
-    fs::write(at("d/new"), "new").unwrap();
-    fs::remove_dir_all(at("gone")).unwrap();
-    fs::remove_dir_all(at("replaced")).unwrap();
-    fs::create_dir(at("replaced")).unwrap();
-    fs::write(at("replaced/same"), "x").unwrap();
-    fs::set_permissions(at("looks"), fs::Permissions::from_mode(0o700)).unwrap();
-    // Opened for writing and left as it is: copied up, not changed.
-    drop(
-        fs::OpenOptions::new()
-            .write(true)
-            .open(at("untouched/file")),
-    );
-    fs::create_dir_all(at("mnt/volume")).unwrap();
-    fs::create_dir_all(at("data/deep")).unwrap();
-    fs::write(at("bound"), "").unwrap();
-    fs::remove_file(at("was-file")).unwrap();
-    fs::create_dir(at("was-file")).unwrap();
-    fs::write(at("was-file/x"), "x").unwrap();
-    fs::hard_link(at("linked"), at("link-of-it")).unwrap();
-    rustix::fs::setxattr(
-        at("noted"),
-        "user.note",
-        b"new",
-        rustix::fs::XattrFlags::empty(),
-    )
-    .unwrap();
-}
-
-fn mount_points() -> MountPoints {
-    let paths = ["/mnt/volume", "/data/deep", "/bound", "/untouched"];
-    MountPoints::new(paths.iter().map(|path| path.as_bytes()))
-}
-
-pub(crate) fn changes_are_told_as_docker_tells_them(driver: &dyn Driver) {
-    changed(driver);
-    let difference = driver
-        .rootfs(&id("container"))
-        .unwrap()
-        .difference()
-        .unwrap();
-    let told: Vec<String> = difference
-        .changes(&mount_points())
-        .unwrap()
-        .into_iter()
-        .map(|change| {
-            let kind = ["C", "A", "D"][change.kind as usize];
-            format!("{kind} {}", String::from_utf8(change.path).unwrap())
-        })
-        .collect();
-    assert_eq!(
-        told,
-        [
-            "C d",
-            "C d/file",
-            "D d/gone",
-            "A d/new",
-            "D gone",
-            "A link-of-it",
-            "C looks",
-            "C noted",
-            "C replaced",
-            "D replaced/other",
-            "C replaced/same",
-            "C was-file",
-            "A was-file/x",
-        ]
-    );
-    let all = difference.changes(&MountPoints::default()).unwrap();
-    let added = |path: &str| {
-        all.iter()
-            .any(|c| c.path == path.as_bytes() && c.kind == ChangeKind::Added)
-    };
-    for path in ["mnt/volume", "data", "data/deep", "bound"] {
-        assert!(added(path), "{path}");
-    }
-    let layer = driver.rootfs(&id("base")).unwrap().difference().unwrap();
-    let all = layer.changes(&MountPoints::default()).unwrap();
-    assert!(all.iter().all(|c| c.kind == ChangeKind::Added), "{all:?}");
-}
-
-/// Kind, mode, content and link count of everything, by path.
-fn seen(root: &Path) -> std::collections::BTreeMap<String, String> {
-    let mut all = std::collections::BTreeMap::new();
-    let mut left = vec![root.to_owned()];
-    while let Some(directory) = left.pop() {
-        for entry in fs::read_dir(&directory).unwrap() {
-            let path = entry.unwrap().path();
-            let status = fs::symlink_metadata(&path).unwrap();
-            let content = match status.is_file() {
-                true => fs::read_to_string(&path).unwrap(),
-                false => String::new(),
-            };
-            let mut note = [0; 16];
-            let length = rustix::fs::lgetxattr(&path, "user.note", &mut note).unwrap_or(0);
-            let links = if status.is_dir() { 0 } else { status.nlink() };
-            let name = path.strip_prefix(root).unwrap().display().to_string();
-            let looks = (status.mode(), status.uid(), links, status.mtime_nsec());
-            all.insert(name, format!("{looks:?} {content} {:?}", &note[..length]));
-            if status.is_dir() {
-                left.push(path);
-            }
-        }
-    }
-    all
-}
-
-pub(crate) fn changes_packed_and_unpacked_make_the_same_tree(driver: &dyn Driver) {
-    changed(driver);
-    let pack = || {
-        let difference = driver
-            .rootfs(&id("container"))
-            .unwrap()
-            .difference()
-            .unwrap();
-        let mut archive = Vec::new();
-        let packed = difference
-            .pack(&MountPoints::default(), &mut archive)
-            .unwrap();
-        assert!(packed.members > 10);
-        archive
-    };
-    let archive = pack();
-    assert!(archive == pack(), "the same bytes every time");
-    let layer = driver.create(&id("committed"), Some(&id("base"))).unwrap();
-    let unpacked = unpack(Box::new(Cursor::new(archive)), &layer, Limits::default()).unwrap();
-    assert_eq!(
-        unpacked.content.implied_dirs,
-        [Vec::<u8>::new()],
-        "only the root"
-    );
-    let was = mount(driver, "container", Access::ReadOnly);
-    let is = mount(driver, "committed", Access::ReadOnly);
-    assert_eq!(seen(&was.path), seen(&is.path));
-}
-
-pub(crate) fn a_view_shows_a_container_layer_that_is_mounted(driver: &dyn Driver) {
-    add(driver, "base", None, base());
-    driver
-        .create_container(&id("container"), Some(&id("base")))
-        .unwrap();
-    let root = mount(driver, "container", Access::ReadWrite);
-    fs::write(root.path.join("d/file"), "changed").unwrap();
-    fs::remove_file(root.path.join("top")).unwrap();
-    let view = driver.rootfs(&id("container")).unwrap().view().unwrap();
-    let path = PathBuf::from(format!("/proc/self/fd/{}", view.as_raw_fd()));
-    assert_eq!(read(&path, "d/file").unwrap(), "changed");
-    assert_eq!(read(&path, "d/gone").unwrap(), "base");
-    assert_eq!(read(&path, "top"), None);
-    assert!(fs::write(path.join("new"), "").is_err(), "read-only");
-    // And it is the container's to write on.
-    fs::write(root.path.join("after"), "").unwrap();
 }

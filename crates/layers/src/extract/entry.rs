@@ -214,6 +214,11 @@ impl Extractor {
             .map_err(failed("change the owner of"))?;
         rustix::fs::fchmod(&opened, Mode::from_raw_mode(header.mode))
             .map_err(failed("change the mode of"))?;
+        if self.options.whiteouts == Whiteouts::Apply {
+            // A directory merges with its lower one, its attributes do not.
+            metadata::clear_attributes(opened.as_fd())
+                .map_err(failed("clear the attributes of"))?;
+        }
         set_attributes(header, path, |name, value| {
             rustix::fs::fsetxattr(&opened, name, value, XattrFlags::empty())
         })?;

@@ -1,13 +1,14 @@
 //! Names of an archive to places in the tree: cleaning them, reaching their
 //! parent directories, making the ones that are missing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Timestamps};
 use rustix::io::Errno;
 
-use crate::tree;
+use super::Whiteouts;
+use crate::{metadata, tree};
 
 /// A name with `.`, `..`, doubled and outer slashes taken out; the root is
 /// empty. `None` when it leads above the root. Resolved as text like Docker
@@ -55,13 +56,17 @@ pub(super) struct Place {
     last: Option<(Vec<u8>, OwnedFd)>,
     implied: BTreeSet<Vec<u8>>,
     root_described: bool,
+    /// Times of directories that were there before and get something put into
+    /// them or taken out, in a layer that began as a copy of its parent.
+    found: Option<BTreeMap<Vec<u8>, Timestamps>>,
 }
 
 impl Place {
-    pub(super) fn new(root: OwnedFd, overlay: bool) -> Self {
+    pub(super) fn new(root: OwnedFd, whiteouts: Whiteouts) -> Self {
         Self {
             root,
-            overlay,
+            overlay: whiteouts == Whiteouts::Overlay,
+            found: (whiteouts == Whiteouts::Apply).then(BTreeMap::new),
             last: None,
             implied: BTreeSet::new(),
             root_described: false,
@@ -89,18 +94,48 @@ impl Place {
     /// where missing.
     pub(super) fn directory(&mut self, path: &[u8]) -> Result<BorrowedFd<'_>, Errno> {
         if path.is_empty() {
+            self.note(path)?;
             return Ok(self.root.as_fd());
         }
         let known = self.last.as_ref().is_some_and(|(last, _)| last == path);
         if !known {
             let opened = match self.existing(path) {
                 Err(Errno::NOENT | Errno::NOTDIR) => self.make(path)?,
-                result => result?,
+                result => {
+                    let opened = result?;
+                    self.note(path)?;
+                    opened
+                }
             };
             self.last = Some((path.to_vec(), opened));
         }
         let (_, directory) = self.last.as_ref().expect("set above");
         Ok(directory.as_fd())
+    }
+
+    /// Keeps a directory's times before something changes them.
+    fn note(&mut self, path: &[u8]) -> Result<(), Errno> {
+        if self.found.as_ref().is_none_or(|f| f.contains_key(path)) || self.implied.contains(path) {
+            return Ok(());
+        }
+        let times = metadata::times(&rustix::fs::fstat(self.existing(path)?)?);
+        if let Some(found) = &mut self.found {
+            found.insert(path.to_vec(), times);
+        }
+        Ok(())
+    }
+
+    /// Gives directories that were there before their times back: what the
+    /// archive says of one comes after this.
+    pub(super) fn restore_times(&mut self) -> Result<(), Errno> {
+        for (path, times) in self.found.take().unwrap_or_default() {
+            let directory = match self.existing(&path) {
+                Err(Errno::NOENT | Errno::NOTDIR) => continue,
+                result => tree::open_directory(result?, c".")?,
+            };
+            rustix::fs::futimens(directory, &times)?;
+        }
+        Ok(())
     }
 
     /// The directory if it is there, through symbolic links inside the root.
@@ -128,7 +163,10 @@ impl Place {
             let prefix = &path[..end];
             let (_, name) = split(prefix);
             parent = match self.existing(prefix) {
-                Ok(directory) => directory,
+                Ok(directory) => {
+                    self.note(prefix)?;
+                    directory
+                }
                 Err(Errno::NOENT | Errno::NOTDIR) => {
                     make_directory(parent.as_fd(), name, self.overlay)?;
                     let made = self.existing(prefix)?;
@@ -145,6 +183,7 @@ impl Place {
     /// Removes whatever is at that name, and forgets what was known below.
     pub(super) fn clear(&mut self, parent: &[u8], name: &[u8]) -> Result<(), Errno> {
         let directory = self.existing(parent)?;
+        self.note(parent)?;
         self.forget(parent, name);
         tree::remove(directory.as_fd(), name)
     }

@@ -334,8 +334,8 @@ fn refusals_of_the_host_half_speak_dockers_words() {
             "error looking up volume plugin nfs: plugin \"nfs\" not found",
         ),
         (
-            json!({"StorageOpt": {"size": "1G"}}),
-            "--storage-opt is supported only for overlay over xfs with 'pquota' mount option",
+            json!({"StorageOpt": {"inodes": "1G"}}),
+            "Unknown option inodes",
         ),
         (
             json!({"DeviceRequests": [{"Capabilities": [["gpu"]]}]}),

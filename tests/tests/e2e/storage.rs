@@ -1,0 +1,233 @@
+//! Storage drivers: whole lives of containers on each of them, and which one an
+//! engine takes.
+
+use std::process::Command;
+
+use conex_tests::client::{Cli, Client};
+use conex_tests::engine::Engine;
+use conex_tests::fixture::{self, Fixture};
+use conex_tests::{skip, workspace};
+
+/// A driver, and the file system it is tried on.
+const DRIVERS: [(&str, &str); 3] = [("overlay2", "ext4"), ("vfs", "ext4"), ("btrfs", "btrfs")];
+
+fn on_each_driver(client: Client, case: impl Fn(&mut Engine, Client, &str)) {
+    if client == Client::Docker && workspace::program("docker").is_none() {
+        return skip("no docker command line here");
+    }
+    for (driver, file_system) in DRIVERS {
+        let flags = ["--storage-driver", driver];
+        let Some(mut engine) = Engine::start_on(file_system, 512, &flags) else {
+            continue;
+        };
+        let tar = match fixture::make(Fixture::Busybox) {
+            Ok(tar) => tar,
+            Err(reason) => return skip(&reason),
+        };
+        let cli = engine.cli(client);
+        cli.ok(&["import", &tar.to_string_lossy(), "busybox"]);
+        case(&mut engine, client, driver);
+    }
+}
+
+/// What is free when everything that was removed is given back.
+fn free_bytes(engine: &Engine, driver: &str) -> u64 {
+    engine.settle();
+    let root = engine.data_root();
+    let sync = || {
+        let dir = std::fs::File::open(&root).expect("the data root can be opened");
+        rustix::fs::syncfs(dir).expect("it can be synced");
+    };
+    sync();
+    if driver == "btrfs" {
+        // Deleted subvolumes are cleaned by the kernel behind the call.
+        let program = workspace::program("btrfs").expect("it comes with mkfs.btrfs");
+        let waited = Command::new(program)
+            .args(["subvolume", "sync"])
+            .arg(&root)
+            .output();
+        assert!(waited.is_ok_and(|output| output.status.success()));
+    }
+    sync();
+    engine.free_bytes()
+}
+
+fn a_container_lives(engine: &mut Engine, client: Client, driver: &str) {
+    let layers = engine.layer_directories();
+    let free = free_bytes(engine, driver);
+    {
+        let cli = engine.cli(client);
+        assert_eq!(cli.ok(&["info", "-f", "{{.Driver}}"]), driver);
+        cli.ok(&[
+            "run", "-d", "--name", "one", "--network", "none", "busybox", "sh", "-c",
+            "test -f /kept || dd if=/dev/zero of=/kept bs=1M count=20 2>/dev/null; rm -f /etc/group; \
+             echo ready; exec sleep 1000",
+        ]);
+        cli.wait_for_line("one", "ready");
+        assert_eq!(cli.inspect("one", "{{.GraphDriver.Name}}"), driver);
+        let merged = cli.inspect("one", "{{.GraphDriver.Data.MergedDir}}");
+        assert_eq!(
+            driver == "overlay2",
+            merged.ends_with("/merged"),
+            "{merged}"
+        );
+        let size = cli.ok(&["ps", "-s", "--format", "{{.Size}}"]);
+        assert!(size.starts_with("21MB (virtual "), "{driver}: {size}");
+        cli.ok(&["stop", "-t", "0", "one"]);
+        cli.ok(&["start", "one"]);
+        kept(&cli);
+    }
+    engine.kill9();
+    engine.resume();
+    let cli = engine.cli(client);
+    kept(&cli);
+    cli.ok(&["restart", "-t", "0", "one"]);
+    kept(&cli);
+    // Another container of the image sees nothing of it.
+    let seen = cli.ok(&[
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        "busybox",
+        "sh",
+        "-c",
+        "ls /kept 2>/dev/null; ls /etc/group; touch /new; stat -c %a /tmp",
+    ]);
+    assert_eq!(seen, "/etc/group\n1777", "{driver}");
+    cli.ok(&["rm", "-f", "one"]);
+    let left = engine.layer_directories();
+    let init = left.iter().filter(|name| !layers.contains(name)).count();
+    assert_eq!(init, 1, "{driver}: {left:?}");
+    let lost = free.saturating_sub(free_bytes(engine, driver));
+    // The init layer of vfs is a copy of the image.
+    assert!(lost < 6 << 20, "{driver}: {lost} bytes are lost");
+    let cli = engine.cli(client);
+    cli.ok(&["rmi", "busybox"]);
+    assert_eq!(engine.layer_directories(), Vec::<String>::new(), "{driver}");
+    let free_at_last = free_bytes(engine, driver);
+    assert!(free_at_last > free, "{driver}: the image gave nothing back");
+}
+
+fn kept(cli: &Cli<'_>) {
+    let said = cli.ok(&[
+        "exec",
+        "one",
+        "sh",
+        "-c",
+        "stat -c %s /kept; ls /etc/group 2>&1; true",
+    ]);
+    assert_eq!(said.lines().next(), Some("20971520"));
+    assert!(said.contains("No such file"), "{said}");
+}
+
+#[test]
+fn a_container_lives_on_every_driver_with_conex() {
+    on_each_driver(Client::Conex, a_container_lives);
+}
+
+#[test]
+fn a_container_lives_on_every_driver_with_docker() {
+    on_each_driver(Client::Docker, a_container_lives);
+}
+
+#[test]
+fn a_size_is_limited_where_the_driver_can_and_refused_in_dockers_words_elsewhere() {
+    on_each_driver(Client::Conex, |engine, client, driver| {
+        let cli = engine.cli(client);
+        let run = [
+            "run",
+            "--rm",
+            "--network",
+            "none",
+            "--storage-opt",
+            "size=16m",
+            "busybox",
+            "sh",
+            "-c",
+            "dd if=/dev/zero of=/big bs=1M count=64 2>&1; stat -c %s /big",
+        ];
+        if driver == "btrfs" {
+            let said = cli.ok(&run);
+            assert!(said.to_lowercase().contains("quota exceeded"), "{said}");
+            let size: u64 = said
+                .lines()
+                .last()
+                .and_then(|l| l.parse().ok())
+                .unwrap_or(0);
+            assert!((1 << 20..16 << 20).contains(&size), "{said}");
+            return;
+        }
+        let complaint = cli.fails(125, &run);
+        let expected = match driver {
+            "overlay2" => {
+                "--storage-opt is supported only for overlay over xfs with 'pquota' mount option"
+            }
+            _ => "Filesystem does not support, or has not enabled quotas",
+        };
+        assert!(complaint.contains(expected), "{driver}: {complaint}");
+        assert_eq!(engine.container_count(), 0);
+    });
+}
+
+#[test]
+fn an_engine_stays_with_its_driver_and_refuses_to_switch() {
+    let Some(mut engine) = Engine::start_on("ext4", 64, &["-s", "vfs"]) else {
+        return;
+    };
+    let tar = match fixture::make(Fixture::Busybox) {
+        Ok(tar) => tar,
+        Err(reason) => return skip(&reason),
+    };
+    let cli = engine.cli(Client::Conex);
+    cli.ok(&["import", &tar.to_string_lossy(), "busybox"]);
+    engine.terminate();
+    let said = engine.refuses_to_start(&["-s", "overlay2"]);
+    assert!(
+        said.contains("storage driver overlay2 was asked for") && said.contains("are of vfs"),
+        "{said}"
+    );
+    let said = engine.refuses_to_start(&["-s", "btrfs"]);
+    assert!(said.contains("are of vfs"), "{said}");
+    let said = engine.refuses_to_start(&["-s", "nothing"]);
+    assert!(
+        said.contains("unknown storage driver \"nothing\""),
+        "{said}"
+    );
+    let said = engine.refuses_to_start(&["--storage-opt", "overlay2.size=1G"]);
+    assert!(
+        said.contains("storage option \"overlay2.size=1G\" is not supported"),
+        "{said}"
+    );
+}
+
+#[test]
+fn without_a_word_the_prior_driver_is_taken_and_the_environment_is_heard() {
+    let Some(mut engine) = Engine::start_with(&[], &[("DOCKER_DRIVER", "vfs")]) else {
+        return;
+    };
+    let tar = match fixture::make(Fixture::Busybox) {
+        Ok(tar) => tar,
+        Err(reason) => return skip(&reason),
+    };
+    let cli = engine.cli(Client::Conex);
+    assert_eq!(cli.ok(&["info", "-f", "{{.Driver}}"]), "vfs");
+    cli.ok(&["import", &tar.to_string_lossy(), "busybox"]);
+    engine.terminate();
+    engine.forget_environment();
+    engine.resume();
+    let cli = engine.cli(Client::Conex);
+    assert_eq!(cli.ok(&["info", "-f", "{{.Driver}}"]), "vfs");
+    assert_eq!(
+        cli.ok(&[
+            "run",
+            "--rm",
+            "--network",
+            "none",
+            "busybox",
+            "echo",
+            "here"
+        ]),
+        "here"
+    );
+}
