@@ -3,6 +3,7 @@
 //!
 //! It drives the real binary from outside and knows nothing of its crates.
 
+pub mod archive;
 pub mod client;
 pub mod engine;
 pub mod fixture;

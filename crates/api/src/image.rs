@@ -5,5 +5,5 @@ mod options;
 mod summary;
 
 pub use inspect::{Config, Inspect, Metadata, RootFs};
-pub use options::{ImportOptions, ListOptions, RemoveOptions};
+pub use options::{ImportOptions, ListOptions, LoadOptions, RemoveOptions, SaveOptions};
 pub use summary::{DeleteItem, Summary};

@@ -16,6 +16,7 @@ pub mod prompt;
 pub mod table;
 pub mod template;
 pub mod time;
+mod transfer;
 pub mod units;
 
 use std::ffi::OsString;

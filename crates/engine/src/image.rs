@@ -5,18 +5,17 @@
 //! is dangling. Layers are shared and counted by who stands on them.
 
 mod append;
+mod body;
 mod change;
 mod hello;
 mod import;
-// What nobody calls yet is for load and pull.
-#[allow(dead_code)]
 pub(crate) mod ingest;
-#[allow(dead_code)]
 mod layer;
 mod list;
-#[allow(dead_code)]
+mod load;
 mod record;
 mod remove;
+mod save;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -26,6 +25,7 @@ use conex_layers::overlay::{Access, OverlayOptions};
 use conex_layers::recipe::Recipes;
 use conex_spec::digest::Digest;
 use conex_spec::image::ImageConfig;
+use conex_spec::platform::Platform;
 use conex_spec::reference::{self, Reference};
 use conex_store::db::{Database, Durability};
 use conex_store::records::images::{self as records, Everything, LayerRecord, LayerState};
@@ -229,6 +229,17 @@ pub(crate) fn delete_behind(discarded: Option<Discarded>) {
     if let Err(error) = deleting {
         tracing::warn!(%error, "a removed layer is left for the next start");
     }
+}
+
+/// A platform as clients send it: JSON, or `os[/arch[/variant]]`.
+fn platform(text: &str) -> Result<Platform, Error> {
+    let parsed = match text.trim_start().starts_with('{') {
+        true => serde_json::from_str(text).map_err(|e| e.to_string()),
+        false => text.parse::<Platform>().map_err(|e| e.to_string()),
+    };
+    parsed
+        .map(Platform::normalized)
+        .map_err(|e| Error::invalid(format!("invalid platform {text:?}: {e}")))
 }
 
 /// A full name as people see it.

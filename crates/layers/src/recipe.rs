@@ -7,8 +7,9 @@
 //! but the content of its files, and [`Regenerated`] puts the two together.
 //!
 //! ```text
-//! recipe   = "conexrcp" version:u8 state:u8 zstd{ records }
+//! recipe   = "conexrcp" version:u8 state:u8 length:u64 zstd{ records }
 //! state    = 0 plain | 1 amended: there are kept or moved records | 255 unfinished
+//! length   = of the archive, little-endian
 //! record   = 1 RAW    length  bytes                the archive's own bytes: headers, padding, …
 //!          | 2 FILE   path  length  crc32  count { offset length }
 //!                                                  here stands stored content of that file:

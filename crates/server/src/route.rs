@@ -121,6 +121,8 @@ async fn dispatch(
         Route::ImageList => image::list(&call),
         Route::ImageCreate => image::create(call).await,
         Route::ImageInspect(name) => image::inspect(&call, &name),
+        Route::ImageSave(name) => image::save(&call, name).await,
+        Route::ImageLoad => image::load(call).await,
         Route::ImageTag(name) => image::tag(&call, name).await,
         Route::ImageRemove(name) => image::remove(&call, name).await,
         Route::VolumeList => volume::list(&call),

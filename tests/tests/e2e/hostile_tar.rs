@@ -4,37 +4,13 @@
 use std::io::Write;
 use std::path::Path;
 
+use conex_tests::archive::{self, end, header};
 use conex_tests::client::{Client, with_busybox};
 use conex_tests::engine::Engine;
 use conex_tests::http::{self, Response};
 
-/// One 512-byte ustar header with a right checksum.
-fn header(name: &str, kind: u8, size: u64, link: &str) -> Vec<u8> {
-    let mut block = vec![0u8; 512];
-    block[..name.len()].copy_from_slice(name.as_bytes());
-    block[100..107].copy_from_slice(b"0000755");
-    block[108..115].copy_from_slice(b"0000000");
-    block[116..123].copy_from_slice(b"0000000");
-    block[124..135].copy_from_slice(format!("{size:011o}").as_bytes());
-    block[136..147].copy_from_slice(b"00000000000");
-    block[156] = kind;
-    block[157..157 + link.len()].copy_from_slice(link.as_bytes());
-    block[257..265].copy_from_slice(b"ustar\x0000");
-    block[148..156].fill(b' ');
-    let sum: u32 = block.iter().map(|&b| u32::from(b)).sum();
-    block[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
-    block
-}
-
 fn file(name: &str, text: &str) -> Vec<u8> {
-    let mut entry = header(name, b'0', text.len() as u64, "");
-    entry.extend_from_slice(text.as_bytes());
-    entry.resize(entry.len().next_multiple_of(512), 0);
-    entry
-}
-
-fn end() -> Vec<u8> {
-    vec![0; 1024]
+    archive::file(name, text.as_bytes())
 }
 
 fn import(engine: &Engine, tar: &[u8]) -> Response {

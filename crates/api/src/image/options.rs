@@ -40,3 +40,21 @@ pub struct ImportOptions {
     /// Platform, `os[/arch[/variant]]`.
     pub platform: Option<String>,
 }
+
+/// Options of `POST /images/load`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LoadOptions {
+    /// Whether the layers' progress is left out.
+    pub quiet: bool,
+    /// Platforms to load, each as JSON or `os[/arch[/variant]]`; empty loads what there is.
+    pub platforms: Vec<String>,
+}
+
+/// Options of `GET /images/get`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SaveOptions {
+    /// Names or ids of the images.
+    pub names: Vec<String>,
+    /// Platforms they must be for, each as JSON or `os[/arch[/variant]]`; empty takes any.
+    pub platforms: Vec<String>,
+}

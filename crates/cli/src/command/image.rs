@@ -2,8 +2,10 @@
 
 pub mod import;
 pub mod inspect;
+pub mod load;
 pub mod ls;
 pub mod rm;
+pub mod save;
 pub mod tag;
 
 use crate::error::CliError;

@@ -20,6 +20,7 @@ pub static ROOT: &[Entry] = &[
     Entry::command("import", &image::import::COMMAND),
     Entry::command("inspect", &inspect::COMMAND),
     Entry::command("kill", &container::kill::COMMAND),
+    Entry::command("load", &image::load::COMMAND),
     Entry::command("logs", &container::logs::COMMAND),
     Entry::command("pause", &container::pause::COMMAND),
     Entry::command("port", &container::port::COMMAND),
@@ -27,6 +28,7 @@ pub static ROOT: &[Entry] = &[
     Entry::command("restart", &container::restart::COMMAND),
     Entry::command("rm", &container::rm::COMMAND),
     Entry::command("rmi", &image::rm::COMMAND),
+    Entry::command("save", &image::save::COMMAND),
     Entry::command("start", &container::start::COMMAND),
     Entry::command("stop", &container::stop::COMMAND),
     Entry::command("tag", &image::tag::COMMAND),
@@ -61,8 +63,10 @@ static CONTAINER: &[Entry] = &[
 static IMAGE: &[Entry] = &[
     Entry::command("import", &image::import::COMMAND),
     Entry::command("inspect", &image::inspect::COMMAND),
+    Entry::command("load", &image::load::COMMAND),
     Entry::command("ls", &image::ls::COMMAND).aliases(&["list"]),
     Entry::command("rm", &image::rm::COMMAND).aliases(&["remove"]),
+    Entry::command("save", &image::save::COMMAND),
     Entry::command("tag", &image::tag::COMMAND),
 ];
 

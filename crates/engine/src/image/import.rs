@@ -1,9 +1,9 @@
 //! `import`: a tar of a root file system becomes an image of one layer.
 
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader};
 use std::sync::Arc;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use conex_api::image::ImportOptions;
 use conex_api::progress::Message;
 use conex_spec::digest::Digest;
@@ -11,9 +11,9 @@ use conex_spec::image::{ContainerConfig, History, ImageConfig, RootFs};
 use conex_spec::platform::Platform;
 use conex_spec::reference::Reference;
 use futures_util::stream::{BoxStream, StreamExt};
-use tokio::sync::mpsc;
 
 use super::append::Addition;
+use super::body::BodyReader;
 use super::{Image, change};
 use crate::engine::Inner;
 use crate::time::{now_ns, rfc3339};
@@ -49,14 +49,9 @@ impl Engine {
             platform,
             message,
         };
-        let (sender, receiver) = mpsc::channel(8);
-        tokio::spawn(feed(body, sender));
+        let stream = BodyReader::of(body);
         let engine = Arc::clone(&self.inner);
         let done = tokio::task::spawn_blocking(move || {
-            let stream = BodyReader {
-                receiver,
-                current: Bytes::new(),
-            };
             engine.import(Box::new(BufReader::with_capacity(1 << 18, stream)), plan)
         });
         Ok(futures_util::stream::once(async move {
@@ -153,38 +148,5 @@ fn image_config(
             ..History::default()
         }],
         ..ImageConfig::default()
-    }
-}
-
-/// Passes a request's body on to the thread that unpacks it.
-async fn feed(
-    mut body: BoxStream<'static, io::Result<Bytes>>,
-    sender: mpsc::Sender<io::Result<Bytes>>,
-) {
-    while let Some(chunk) = body.next().await {
-        let failed = chunk.is_err();
-        if sender.send(chunk).await.is_err() || failed {
-            return;
-        }
-    }
-}
-
-/// The body as a blocking reader.
-struct BodyReader {
-    receiver: mpsc::Receiver<io::Result<Bytes>>,
-    current: Bytes,
-}
-
-impl Read for BodyReader {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.current.is_empty() {
-            match self.receiver.blocking_recv() {
-                Some(chunk) => self.current = chunk?,
-                None => return Ok(0),
-            }
-        }
-        let length = buffer.len().min(self.current.len());
-        self.current.copy_to_slice(&mut buffer[..length]);
-        Ok(length)
     }
 }

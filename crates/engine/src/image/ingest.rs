@@ -381,6 +381,13 @@ impl<'a> Ingest<'a> {
                     }
                 }
             }
+            // What its stream holds, such as a spooled file, is free before
+            // the sync would write it out.
+            layer
+                .open
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take();
         }
         Ok(unsynced)
     }

@@ -19,8 +19,6 @@ use crate::time::now_ns;
 pub(crate) struct Ingested {
     /// The image.
     pub(crate) image: Arc<Image>,
-    /// Whether it was not here before.
-    pub(crate) is_new: bool,
     /// Names that were another image's until now, with that image's id.
     pub(crate) renamed: Vec<(Reference, String)>,
 }
@@ -110,7 +108,6 @@ impl Inner {
             }
         }
         // An image put twice keeps its first record, and with it its parent.
-        let is_new = !known.images.contains_key(&id);
         let image = Arc::new(image);
         let image = Arc::clone(known.images.entry(id.clone()).or_insert(image));
         for name in full {
@@ -121,7 +118,6 @@ impl Inner {
         let renamed = renamed.filter_map(|(name, before)| Some((name, before?)));
         Ok(Ingested {
             image,
-            is_new,
             renamed: renamed.filter(|(_, before)| *before != id).collect(),
         })
     }

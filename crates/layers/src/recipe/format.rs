@@ -6,8 +6,8 @@ use super::Error;
 
 pub(super) const MAGIC: &[u8; 8] = b"conexrcp";
 pub(super) const VERSION: u8 = 1;
-/// Magic, version and state.
-pub(super) const HEAD_BYTES: usize = MAGIC.len() + 2;
+/// Magic, version, state and length.
+pub(super) const HEAD_BYTES: usize = MAGIC.len() + 2 + 8;
 pub(super) const STATE_AT: u64 = 9;
 pub(super) const PLAIN: u8 = 0;
 pub(super) const AMENDED: u8 = 1;

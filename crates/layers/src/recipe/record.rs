@@ -50,6 +50,7 @@ impl Recorder {
     pub(super) fn begin(mut file: File) -> io::Result<Self> {
         let mut head = format::MAGIC.to_vec();
         head.extend_from_slice(&[format::VERSION, format::UNFINISHED]);
+        head.resize(format::HEAD_BYTES, 0);
         file.write_all(&head)?;
         let frame = zstd::stream::write::Encoder::new(file.try_clone()?, LEVEL)?;
         Ok(Self {
@@ -256,7 +257,9 @@ impl Recorder {
         } else {
             format::PLAIN
         };
-        self.file.write_all_at(&[state], format::STATE_AT)
+        let mut head = vec![state];
+        head.extend_from_slice(&bytes.to_le_bytes());
+        self.file.write_all_at(&head, format::STATE_AT)
     }
 
     fn put(&mut self, record: &Record) -> io::Result<()> {

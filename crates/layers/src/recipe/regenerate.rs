@@ -24,6 +24,7 @@ pub struct Regenerated {
     layer: OwnedFd,
     expected: Digest,
     hash: Option<Sha256>,
+    length: u64,
     bytes: u64,
     /// Files met so far.
     files: u64,
@@ -84,13 +85,17 @@ impl Regenerated {
     ) -> Result<Self, Error> {
         let mut head = [0; format::HEAD_BYTES];
         file.read_exact_at(&mut head, 0).map_err(cut)?;
-        let [magic @ .., version, state] = &head;
+        let (magic, rest) = head.split_at(format::MAGIC.len());
+        let [version, state, length @ ..] = rest else {
+            return Err(damaged("it does not begin like one"));
+        };
         if magic != format::MAGIC {
             return Err(damaged("it does not begin like one"));
         }
         if *version != format::VERSION {
             return Err(damaged("it is of a version this program does not know"));
         }
+        let length = length.try_into().expect("the head ends in eight bytes");
         let amendments = match *state {
             format::PLAIN => Amendments::default(),
             format::AMENDED => Amendments::read(records(&file)?, scratch)?,
@@ -101,11 +106,18 @@ impl Regenerated {
             layer,
             expected: expected.clone(),
             hash: Some(Sha256::new()),
+            length: u64::from_le_bytes(length),
             bytes: 0,
             files: 0,
             amendments,
             now: Now::Record,
         })
+    }
+
+    /// Length of the whole archive, as it was unpacked.
+    #[must_use]
+    pub fn archive_bytes(&self) -> u64 {
+        self.length
     }
 
     fn advance(&mut self) -> Result<(), Error> {
@@ -188,6 +200,9 @@ impl Regenerated {
         let found = hash.finish();
         if Digest::from_sha256(digest) != self.expected {
             return Err(damaged("it is another layer's"));
+        }
+        if bytes != self.length {
+            return Err(damaged("it contradicts itself"));
         }
         if bytes != self.bytes || found != self.expected {
             return Err(Error::Digest {

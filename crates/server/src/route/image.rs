@@ -1,7 +1,7 @@
 //! Handlers of images.
 
 use conex_api::filters::Filters;
-use conex_api::image::{ImportOptions, ListOptions, RemoveOptions};
+use conex_api::image::{ImportOptions, ListOptions, LoadOptions, RemoveOptions, SaveOptions};
 use futures_util::stream::StreamExt;
 use hyper::{Response, StatusCode};
 use serde_json::Value;
@@ -74,6 +74,41 @@ pub(super) async fn create(call: Call) -> Result<Response<Body>, Error> {
         .await?;
     let lines = progress.map(|message| Ok(answer::to_line(&message, b"\r\n").into()));
     Ok(answer::stream("application/json", lines))
+}
+
+/// The archive of one image or several, as a stream.
+pub(super) async fn save(call: &Call, name: Option<String>) -> Result<Response<Body>, Error> {
+    let names: Vec<String> = match name {
+        Some(name) => vec![name],
+        None => call.query.all("names").map(str::to_owned).collect(),
+    };
+    let options = SaveOptions {
+        names,
+        platforms: platforms(call),
+    };
+    let archive = call.engine().image_save(options).await?;
+    Ok(answer::stream("application/x-tar", archive))
+}
+
+/// Takes in the images of an archive in the body.
+pub(super) async fn load(call: Call) -> Result<Response<Body>, Error> {
+    let options = LoadOptions {
+        quiet: call.query.flag("quiet"),
+        platforms: platforms(&call),
+    };
+    let context = std::sync::Arc::clone(&call.context);
+    // Not to the end: what a client no longer sends cannot be loaded.
+    let progress = context
+        .engine
+        .image_load(options, body::stream(call.request))
+        .await?;
+    let lines = progress.map(|message| Ok(answer::to_line(&message, b"\r\n").into()));
+    Ok(answer::stream("application/json", lines))
+}
+
+fn platforms(call: &Call) -> Vec<String> {
+    let given = call.query.all("platform").filter(|text| !text.is_empty());
+    given.map(str::to_owned).collect()
 }
 
 pub(super) async fn tag(call: &Call, name: String) -> Result<Response<Body>, Error> {

@@ -39,6 +39,9 @@ pub(super) enum Route<'a> {
     VolumePrune,
     VolumeInspect(&'a str),
     VolumeRemove(&'a str),
+    /// The image of the path, or the ones of the query.
+    ImageSave(Option<String>),
+    ImageLoad,
     /// A question only a swarm manager answers.
     Swarm,
     /// An order that would make this node part of a swarm.
@@ -73,6 +76,8 @@ fn find_get<'a>(segments: &[&'a str]) -> Option<Route<'a>> {
         ["images", name @ .., "json"] => Route::ImageInspect(join(name)?),
         ["volumes"] => Route::VolumeList,
         ["volumes", name] => Route::VolumeInspect(some(name)?),
+        ["images", "get"] => Route::ImageSave(None),
+        ["images", name @ .., "get"] => Route::ImageSave(Some(join(name)?)),
         ["swarm"] | ["swarm", "unlockkey"] => Route::Swarm,
         ["nodes" | "services" | "tasks" | "secrets" | "configs"]
         | ["nodes" | "services" | "tasks" | "secrets" | "configs", _]
@@ -104,6 +109,7 @@ fn find_post<'a>(segments: &[&'a str]) -> Option<Route<'a>> {
         ["exec", id, "start"] => Route::ExecStart(some(id)?),
         ["exec", id, "resize"] => Route::ExecResize(some(id)?),
         ["images", "create"] => Route::ImageCreate,
+        ["images", "load"] => Route::ImageLoad,
         ["images", name @ .., "tag"] => Route::ImageTag(join(name)?),
         ["volumes", "create"] => Route::VolumeCreate,
         ["volumes", "prune"] => Route::VolumePrune,
@@ -194,6 +200,13 @@ mod tests {
             (Method::DELETE, "containers/c", r#"ContainerRemove("c")"#),
             (Method::GET, "images/json", "ImageList"),
             (Method::POST, "images/create", "ImageCreate"),
+            (Method::POST, "images/load", "ImageLoad"),
+            (Method::GET, "images/get", "ImageSave(None)"),
+            (
+                Method::GET,
+                "images/r.io:5000/a/b:1/get",
+                r#"ImageSave(Some("r.io:5000/a/b:1"))"#,
+            ),
             (
                 Method::GET,
                 "images/busybox/json",

@@ -1,20 +1,16 @@
 //! `conex image import`, also `conex import`: an image from a tar archive.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
 use std::process::ExitCode;
 
-use bytes::Bytes;
-use conex_api::progress::Message;
-use conex_client::{JsonStream, query};
+use conex_client::query;
 use conex_spec::reference::Reference;
-use futures_util::Stream;
 
 use crate::command::{Args, Command};
 use crate::context::Context;
 use crate::error::CliError;
 use crate::flag::{Flag, Matches};
-use crate::output::Output;
+use crate::transfer::{chunks, show};
 
 /// Makes an image from a tar archive.
 pub static COMMAND: Command = Command {
@@ -39,9 +35,6 @@ const FLAGS: &[Flag] = &[
         "Set platform if server is multi-platform capable",
     ),
 ];
-
-/// Bytes read and sent at a time.
-const CHUNK_BYTES: usize = 1024 * 1024;
 
 /// Where the archive comes from.
 enum Source {
@@ -117,75 +110,11 @@ fn request(source: &Source, name: Option<&str>, matches: &Matches) -> String {
     format!("/images/create{}", query(&pairs))
 }
 
-/// A file's bytes; reading blocks another thread, so that the answer is seen meanwhile.
-fn chunks(file: File) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
-    futures_util::stream::try_unfold(file, |mut file| async move {
-        tokio::task::spawn_blocking(move || {
-            let mut chunk = vec![0; CHUNK_BYTES];
-            let length = loop {
-                match file.read(&mut chunk) {
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    other => break other?,
-                }
-            };
-            chunk.truncate(length);
-            Ok((length > 0).then(|| (Bytes::from(chunk), file)))
-        })
-        .await
-        .map_err(io::Error::other)?
-    })
-}
-
-/// Prints the engine's messages; an error among them ends the command.
-async fn show(progress: &mut JsonStream<Message>, out: &mut Output) -> Result<(), CliError> {
-    while let Some(message) = progress.next().await {
-        let message = message?;
-        if let Some(error) = message.error_detail {
-            return Err(CliError::message(error.message));
-        }
-        if !message.error.is_empty() {
-            return Err(CliError::message(message.error));
-        }
-        // Counters are for terminals; what stays is the line that names the image.
-        if message
-            .progress_detail
-            .is_some_and(|detail| detail.current > 0 || detail.total > 0)
-        {
-            continue;
-        }
-        if !message.stream.is_empty() {
-            out.write_all(message.stream.as_bytes())?;
-        } else if !message.status.is_empty() {
-            if !message.id.is_empty() {
-                write!(out, "{}: ", message.id)?;
-            }
-            writeln!(out, "{}", message.status)?;
-        }
-        out.flush()?;
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use futures_util::TryStreamExt;
-
     use super::*;
-
-    #[test]
-    fn a_file_is_sent_whole_and_in_order() {
-        let bytes: Vec<u8> = (0..CHUNK_BYTES + 10).map(|n| (n % 251) as u8).collect();
-        let mut file = tempfile::tempfile().unwrap();
-        file.write_all(&bytes).unwrap();
-        io::Seek::rewind(&mut file).unwrap();
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .build()
-            .unwrap();
-        let sent: Vec<Bytes> = runtime.block_on(chunks(file).try_collect()).unwrap();
-        assert_eq!(sent.concat(), bytes);
-    }
 
     #[test]
     fn options_become_the_query() {
