@@ -163,7 +163,10 @@ fn an_unknown_image_is_not_saved_and_leaves_no_file(cli: &Cli<'_>) {
     assert!(!Path::new(&tar).exists());
     let missing = path(cli, "nosuch/saved.tar");
     let complaint = cli.fails(1, &["save", "-o", &missing, "busybox"]);
-    assert!(complaint.contains("failed to save image: invalid output path: stat "), "{complaint}");
+    assert!(
+        complaint.contains("failed to save image: invalid output path: stat "),
+        "{complaint}"
+    );
 }
 
 fn a_platform_that_the_image_is_not_for_is_refused(cli: &Cli<'_>) {

@@ -234,13 +234,15 @@ impl Progress for Told {
 
     fn read(&self, layer: usize, bytes: u64) {
         // A client that is slow, or gone, misses steps of a bar.
-        let message = self.message(layer, bytes);
-        drop(message.map(|message| self.sender.try_send(message)));
+        if let Some(message) = self.message(layer, bytes) {
+            drop(self.sender.try_send(message));
+        }
     }
 
     fn complete(&self, layer: usize) {
         let total = self.layers.get(layer).map_or(0, |(_, total)| *total);
-        let message = self.message(layer, total);
-        drop(message.map(|message| self.sender.blocking_send(message)));
+        if let Some(message) = self.message(layer, total) {
+            drop(self.sender.blocking_send(message));
+        }
     }
 }
