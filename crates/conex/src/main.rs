@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `conex daemon`, `dockerd`, `conexd` | the engine |
 //! | `conex monitor ID` | the process beside one container (started by the engine) |
+//! | `conex netkeeper` | what must outlive an engine of its networks (started by the engine) |
 //! | `conex runtime …` | an OCI runtime |
 //! | `conex hello` | the built-in image's program |
 //! | `docker-init` | process 1 of a container with `--init` (started by its monitor) |
@@ -14,6 +15,7 @@ mod daemon;
 mod hello;
 mod init;
 mod monitor;
+mod netkeeper;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
         (Some("dockerd" | "conexd"), _) => daemon::main(&args[1..]),
         (_, Some("daemon")) => daemon::main(&args[2..]),
         (_, Some("monitor")) => monitor::main(),
+        (_, Some("netkeeper")) => netkeeper::main(),
         (_, Some("runtime")) => conex_runtime::command::main(args[2..].to_vec()),
         (_, Some("hello")) => hello::main(),
         _ => conex_cli::main(args),

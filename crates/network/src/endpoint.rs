@@ -13,6 +13,8 @@ pub struct Endpoint {
     pub id: String,
     /// Id of its network.
     pub network: String,
+    /// Bridge of its network.
+    pub bridge: String,
     /// The end on the host, a port of the bridge.
     pub host_interface: String,
     /// The end in the container, `eth0` for the first.
@@ -38,6 +40,7 @@ impl Endpoint {
         Endpoint {
             id,
             network: network.id.clone(),
+            bridge: network.bridge.clone(),
             host_interface: owner.interface(),
             interface: "eth0".into(),
             mac,

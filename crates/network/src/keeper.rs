@@ -13,9 +13,16 @@
 //! The netkeeper ends when there is no daemon and no endpoint.
 
 mod client;
+mod datagram;
 mod link;
+mod ports;
+mod process;
 mod protocol;
+mod proxy;
+mod stream;
+mod watch;
 
 pub use client::{Config, Keeper, KeeperError};
 pub use link::LinkFailure;
+pub use process::{ProcessError, run};
 pub use protocol::{Forwarding, LostPort, Options, Publish, State};

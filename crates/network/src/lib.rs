@@ -37,12 +37,16 @@ mod address;
 mod addresses;
 pub mod bridge;
 mod endpoint;
+mod firewall;
+#[cfg(test)]
+mod fixture;
 mod host;
 pub mod keeper;
 mod mac;
 mod namespace;
 mod netlink;
 mod network;
+mod nft;
 mod owner;
 mod pool;
 mod port;

@@ -22,6 +22,7 @@ use std::sync::mpsc;
 use thiserror::Error;
 
 pub use connect::Gone;
+pub(crate) use connect::interfaces;
 use maker::Maker;
 
 use crate::netlink::{LinkError, Route};
@@ -145,7 +146,7 @@ impl Namespaces {
         owner: &Owner,
         known: &std::collections::HashSet<&str>,
     ) -> Result<(), LinkError> {
-        let mut names = connect::interfaces(&owner.prefix)?;
+        let mut names = interfaces(&owner.prefix)?;
         names.retain(|name| !known.contains(name.as_str()));
         if !names.is_empty() {
             let _never = self.unlink.send(names).is_err();

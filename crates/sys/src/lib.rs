@@ -6,6 +6,7 @@
 pub mod bpf;
 pub mod btrfs;
 pub mod child;
+pub mod datagram;
 pub mod memfd;
 pub mod memory;
 pub mod mount;

@@ -242,7 +242,7 @@ fn interface_index(name: &str) -> Result<u32, LinkError> {
 }
 
 /// The interfaces of the host whose names begin so.
-pub(super) fn interfaces(prefix: &str) -> Result<Vec<String>, LinkError> {
+pub(crate) fn interfaces(prefix: &str) -> Result<Vec<String>, LinkError> {
     let mut host = Route::open()?;
     let all = host.dump(
         RouteNetlinkMessage::GetLink(LinkMessage::default()),
