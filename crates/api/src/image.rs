@@ -6,4 +6,4 @@ mod summary;
 
 pub use inspect::{Config, Inspect, Metadata, RootFs};
 pub use options::{ImportOptions, ListOptions, LoadOptions, RemoveOptions, SaveOptions};
-pub use summary::{DeleteItem, Summary};
+pub use summary::{DeleteItem, HistoryItem, PruneReport, Summary};

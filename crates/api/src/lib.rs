@@ -9,6 +9,7 @@
 #[macro_use]
 mod object;
 
+pub mod check;
 pub mod container;
 pub mod descriptor;
 pub mod detach;
@@ -21,6 +22,7 @@ pub mod progress;
 pub mod query;
 pub mod stream;
 pub mod system;
+pub mod usage;
 pub mod version;
 pub mod volume;
 

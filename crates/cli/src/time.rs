@@ -105,6 +105,18 @@ pub fn list_time(seconds: i64) -> String {
     }
 }
 
+/// Seconds since 1970 in local time, RFC 3339: `2026-11-22T05:53:11Z`.
+pub fn zoned(seconds: i64) -> String {
+    match Timestamp::from_second(seconds) {
+        Ok(timestamp) => {
+            let zoned = timestamp.to_zoned(TimeZone::system());
+            let text = zoned.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string();
+            text.replace("+00:00", "Z")
+        }
+        Err(_) => seconds.to_string(),
+    }
+}
+
 /// Nanoseconds since 1970 in local time as `events` prints it: RFC 3339 with nine digits.
 pub fn event_time(nanoseconds: i128) -> String {
     match Timestamp::from_nanosecond(nanoseconds) {

@@ -7,15 +7,20 @@
 mod append;
 mod body;
 mod change;
+mod check;
 mod hello;
+mod history;
 mod import;
 pub(crate) mod ingest;
 mod layer;
 mod list;
 mod load;
+mod prune;
 mod record;
 mod remove;
 mod save;
+mod usage;
+mod verify;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};

@@ -10,6 +10,7 @@
 //! *Invariants*: reads never wait for a busy container; a container's state is
 //! moved by its task alone; an event is visible only after its state is.
 
+mod check;
 mod config;
 pub mod container;
 mod disk;

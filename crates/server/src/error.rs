@@ -57,6 +57,9 @@ pub(crate) enum Error {
         /// The oldest version answered.
         min: ApiVersion,
     },
+    /// Disk usage of something that takes none.
+    #[error("unknown object type: {0}")]
+    ObjectKind(String),
     /// A request that makes no sense as it is.
     #[error("{0}")]
     Invalid(&'static str),
@@ -82,6 +85,7 @@ impl Error {
             | Self::Size { .. }
             | Self::Filter(_)
             | Self::Condition(_)
+            | Self::ObjectKind(_)
             | Self::Invalid(_)
             | Self::TooNew(_)
             | Self::TooOld { .. } => StatusCode::BAD_REQUEST,

@@ -4,6 +4,7 @@
 //! Each row names the version *below* which it applies, as `api/docs/CHANGELOG.md` of moby dates the change.
 
 use conex_api::filters::Filters;
+use conex_api::usage::DiskUsage;
 use conex_api::version::ApiVersion;
 use conex_api::{container, image};
 use serde::Serialize;
@@ -162,6 +163,35 @@ pub(crate) fn summaries_for(version: ApiVersion, list: &mut [container::Summary]
     }
 }
 
+/// Disk usage: lists and one sum below 1.52, sums per kind and lists on demand since.
+pub(crate) fn disk_usage_for(version: ApiVersion, mut it: DiskUsage, verbose: bool) -> Value {
+    if version >= v(52) {
+        if !verbose {
+            it.image_usage.iter_mut().for_each(|u| u.items.clear());
+            it.container_usage.iter_mut().for_each(|u| u.items.clear());
+            it.volume_usage.iter_mut().for_each(|u| u.items.clear());
+        }
+        return serde_json::to_value(&it).expect("API types have string keys");
+    }
+    let layers_size = it.image_usage.as_ref().map_or(0, |u| u.total_size);
+    let images = it.image_usage.map(|u| {
+        let images = u.items.iter();
+        let images = images.map(|image| object_for(version, Shape::ImageSummary, image));
+        images.collect::<Vec<Value>>()
+    });
+    let containers = it.container_usage.map(|mut u| {
+        summaries_for(version, &mut u.items);
+        u.items
+    });
+    json!({
+        "LayersSize": layers_size,
+        "Images": images,
+        "Containers": containers,
+        "Volumes": it.volume_usage.map(|u| u.items),
+        "BuildCache": it.build_cache_usage.map(|u| u.items),
+    })
+}
+
 /// What a client of that version meant when it asked for a container.
 pub(crate) fn create_from(version: ApiVersion, it: &mut container::CreateRequest) {
     let changes = CREATE_CHANGES.iter().filter(|(below, _)| version < *below);
@@ -259,6 +289,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use conex_api::container::{EndpointSettings, NetworkSettings};
+    use conex_api::usage::Usage;
     use conex_api::{event, system, version};
 
     #[test]
@@ -362,6 +393,39 @@ mod tests {
         assert!(list[0].health.is_none() && list[0].image_manifest_descriptor.is_some());
         summaries_for(v(47), &mut list);
         assert!(list[0].image_manifest_descriptor.is_none());
+    }
+
+    #[test]
+    fn disk_usage_is_lists_below_1_52_and_sums_since() {
+        let usage = || DiskUsage {
+            image_usage: Some(Usage {
+                total_size: 7,
+                items: vec![image::Summary::default()],
+                ..Usage::default()
+            }),
+            volume_usage: Some(Usage::default()),
+            ..DiskUsage::default()
+        };
+        let old = disk_usage_for(v(51), usage(), false);
+        let members: Vec<&String> = old.as_object().unwrap().keys().collect();
+        assert_eq!(
+            members,
+            [
+                "LayersSize",
+                "Images",
+                "Containers",
+                "Volumes",
+                "BuildCache"
+            ]
+        );
+        assert_eq!(
+            (&old["LayersSize"], &old["Volumes"]),
+            (&json!(7), &json!([]))
+        );
+        assert_eq!(old["Images"].as_array().unwrap().len(), 1);
+        assert_eq!(old["Containers"], Value::Null, "not asked for");
+        let new = |verbose| disk_usage_for(v(52), usage(), verbose)["ImageUsage"]["Items"].clone();
+        assert!(new(false).is_null() && new(true).is_array());
     }
 
     #[test]

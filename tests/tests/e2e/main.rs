@@ -8,6 +8,7 @@ mod bad_input;
 mod control;
 mod crowd;
 mod daemon;
+mod disk;
 mod exec;
 mod full_disk;
 mod hostile_tar;

@@ -37,6 +37,32 @@ object! {
         pub size: i64,
     }
 
+    /// A step of an image's history, newest first.
+    #[serde(rename_all = "PascalCase")]
+    pub struct HistoryItem {
+        /// Message.
+        pub comment: String,
+        /// Seconds since the epoch.
+        pub created: i64,
+        /// By which instruction.
+        pub created_by: String,
+        /// The image this step made here, or `<missing>`.
+        pub id: String,
+        /// Bytes of its layer; 0 without one.
+        pub size: i64,
+        /// `repository:tag` of that image.
+        pub tags: Option<Vec<String>>,
+    }
+
+    /// Answer of `POST /images/prune`.
+    #[serde(rename_all = "PascalCase")]
+    pub struct PruneReport {
+        /// What was done; `null` when nothing was.
+        pub images_deleted: Option<Vec<DeleteItem>>,
+        /// Bytes of the layers that are gone.
+        pub space_reclaimed: u64,
+    }
+
     /// One step of a removal: a name taken off or an object gone.
     #[serde(rename_all = "PascalCase")]
     pub struct DeleteItem {

@@ -1,12 +1,15 @@
 //! `conex image …`: commands on images, and what they share.
 
+pub mod history;
 pub mod import;
 pub mod inspect;
 pub mod load;
 pub mod ls;
+pub mod prune;
 pub mod rm;
 pub mod save;
 pub mod tag;
+pub mod verify;
 
 use crate::error::CliError;
 

@@ -17,6 +17,7 @@ pub static ROOT: &[Entry] = &[
     Entry::command("attach", &container::attach::COMMAND),
     Entry::command("create", &container::create::COMMAND),
     Entry::command("events", &system::events::COMMAND),
+    Entry::command("history", &image::history::COMMAND),
     Entry::command("import", &image::import::COMMAND),
     Entry::command("inspect", &inspect::COMMAND),
     Entry::command("kill", &container::kill::COMMAND),
@@ -61,13 +62,16 @@ static CONTAINER: &[Entry] = &[
 
 /// `conex image …`.
 static IMAGE: &[Entry] = &[
+    Entry::command("history", &image::history::COMMAND),
     Entry::command("import", &image::import::COMMAND),
     Entry::command("inspect", &image::inspect::COMMAND),
     Entry::command("load", &image::load::COMMAND),
     Entry::command("ls", &image::ls::COMMAND).aliases(&["list"]),
+    Entry::command("prune", &image::prune::COMMAND),
     Entry::command("rm", &image::rm::COMMAND).aliases(&["remove"]),
     Entry::command("save", &image::save::COMMAND),
     Entry::command("tag", &image::tag::COMMAND),
+    Entry::command("verify", &image::verify::COMMAND),
 ];
 
 /// `conex volume …`.
@@ -81,6 +85,9 @@ static VOLUME: &[Entry] = &[
 
 /// `conex system …`.
 static SYSTEM: &[Entry] = &[
+    Entry::command("check", &system::check::COMMAND),
+    Entry::command("df", &system::df::COMMAND),
     Entry::command("events", &system::events::COMMAND),
     Entry::command("info", &system::info::COMMAND),
+    Entry::command("prune", &system::prune::COMMAND),
 ];

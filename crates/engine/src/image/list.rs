@@ -160,7 +160,7 @@ impl Engine {
     }
 }
 
-fn labels_of(image: &Image) -> BTreeMap<String, String> {
+pub(super) fn labels_of(image: &Image) -> BTreeMap<String, String> {
     image
         .config
         .config
@@ -181,13 +181,13 @@ fn shared_bytes(known: &Known, image: &Image) -> i64 {
 }
 
 /// When the image says it was made; 0 when it does not.
-fn created_ns(image: &Image) -> i64 {
+pub(super) fn created_ns(image: &Image) -> i64 {
     let created = image.config.created.as_deref().unwrap_or_default();
     conex_logs::timestamp::parse(created.as_bytes()).map_or(0, |ns| ns as i64)
 }
 
 /// A point in time, or how long ago.
-fn until_ns(word: &str) -> Result<i64, Error> {
+pub(super) fn until_ns(word: &str) -> Result<i64, Error> {
     if let Some(ns) = conex_logs::timestamp::parse(word.as_bytes()) {
         return Ok(ns as i64);
     }

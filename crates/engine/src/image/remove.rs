@@ -75,7 +75,11 @@ async fn blocking<T: Send + 'static>(
 }
 
 impl Inner {
-    fn remove_image(&self, word: &str, options: RemoveOptions) -> Result<Vec<DeleteItem>, Error> {
+    pub(super) fn remove_image(
+        &self,
+        word: &str,
+        options: RemoveOptions,
+    ) -> Result<Vec<DeleteItem>, Error> {
         let image = self.images.find(word)?;
         let id = image.id.to_string();
         let names: Vec<String> = {

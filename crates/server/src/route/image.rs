@@ -128,3 +128,21 @@ pub(super) async fn remove(call: &Call, name: String) -> Result<Response<Body>, 
     let items = to_the_end(async move { engine.image_remove(&name, options).await }).await?;
     Ok(answer::json(StatusCode::OK, &items))
 }
+
+pub(super) fn history(call: &Call, name: &str) -> Result<Response<Body>, Error> {
+    let steps = call.engine().image_history(name)?;
+    Ok(answer::json(StatusCode::OK, &steps))
+}
+
+pub(super) async fn prune(call: &Call) -> Result<Response<Body>, Error> {
+    let engine = call.engine().clone();
+    let filters = Filters::parse(call.query.get("filters").unwrap_or_default())?;
+    let report = to_the_end(async move { engine.image_prune(filters).await }).await?;
+    Ok(answer::json(StatusCode::OK, &report))
+}
+
+/// A route of this engine's own.
+pub(super) async fn verify(call: &Call, name: Option<String>) -> Result<Response<Body>, Error> {
+    let layers = call.engine().image_verify(name.as_deref()).await?;
+    Ok(answer::json(StatusCode::OK, &layers))
+}

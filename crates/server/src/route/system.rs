@@ -1,13 +1,14 @@
-//! Handlers of the engine itself: `_ping`, `info`, `version`, `events`.
+//! Handlers of the engine itself: `_ping`, `info`, `version`, `events`, `system/df`, and checks.
 
 use conex_api::event;
 use conex_api::filters::Filters;
+use conex_api::usage::Kinds;
 use conex_api::version::ApiVersion;
 use futures_util::stream::StreamExt;
 use hyper::header::{ACCEPT, CONTENT_LENGTH, HeaderMap, HeaderValue};
 use hyper::{Method, Response, StatusCode};
 
-use super::Call;
+use super::{Call, to_the_end};
 use crate::answer::{self, Body};
 use crate::error::Error;
 use crate::legacy::{self, Shape};
@@ -66,6 +67,22 @@ pub(super) fn events(call: &Call) -> Result<Response<Body>, Error> {
         encoding.media_type,
         call.until_closing(events),
     ))
+}
+
+pub(super) async fn disk_usage(call: &Call) -> Result<Response<Body>, Error> {
+    let kinds =
+        Kinds::parse(call.query.all("type")).map_err(|word| Error::ObjectKind(word.to_owned()))?;
+    let usage = call.engine().disk_usage(kinds).await?;
+    let verbose = call.query.flag("verbose");
+    let usage = legacy::disk_usage_for(call.version, usage, verbose);
+    Ok(answer::json(StatusCode::OK, &usage))
+}
+
+/// A route of this engine's own.
+pub(super) async fn check(call: &Call, repair: bool) -> Result<Response<Body>, Error> {
+    let engine = call.engine().clone();
+    let report = to_the_end(async move { engine.check(repair).await }).await?;
+    Ok(answer::json(StatusCode::OK, &report))
 }
 
 /// How events follow each other.

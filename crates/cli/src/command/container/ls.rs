@@ -106,6 +106,24 @@ fn run(ctx: &mut Context, matches: &Matches) -> Result<ExitCode, CliError> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Prints containers as a table of `system df -v`.
+pub(in crate::command) fn print_usage(
+    ctx: &mut Context,
+    containers: Vec<Value>,
+    format: &str,
+) -> Result<(), CliError> {
+    let now_s = time::now_s();
+    let rows: Vec<ContainerRow> = containers
+        .into_iter()
+        .map(|container| ContainerRow {
+            summary: serde_json::from_value(container).unwrap_or_default(),
+            shorten: true,
+            now_s,
+        })
+        .collect();
+    Listing::new(format)?.print(&mut ctx.out, HEADERS, &rows)
+}
+
 /// Refuses a template that cannot work, before the engine is asked; true when it reads `.Size`.
 fn check_template(text: &str) -> Result<bool, CliError> {
     let template = Template::parse(text).map_err(|source| CliError::Template {

@@ -83,6 +83,31 @@ fn run(ctx: &mut Context, matches: &Matches) -> Result<ExitCode, CliError> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Prints images as a table of `system df -v`.
+pub(in crate::command) fn print_usage(
+    ctx: &mut Context,
+    images: Vec<Value>,
+    format: &str,
+) -> Result<(), CliError> {
+    let summaries: Vec<Summary> = images
+        .into_iter()
+        .map(|image| serde_json::from_value(image).unwrap_or_default())
+        .collect();
+    let digests = Digests {
+        of_tags: false,
+        alone: false,
+    };
+    let look = Look {
+        shorten: true,
+        now_s: time::now_s(),
+    };
+    let rows: Vec<ImageRow<'_>> = summaries
+        .iter()
+        .flat_map(|summary| rows(summary, digests, look))
+        .collect();
+    Listing::new(format)?.print(&mut ctx.out, HEADERS, &rows)
+}
+
 /// The format as a template, `table` and `raw` spelt out.
 fn full_format(asked: &str, quiet: bool, with_digests: bool) -> String {
     const CREATED_AND_SIZE: &str =

@@ -74,6 +74,16 @@ fn run(ctx: &mut Context, matches: &Matches) -> Result<ExitCode, CliError> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Prints volumes as a table of `system df -v`.
+pub(in crate::command) fn print_usage(
+    ctx: &mut Context,
+    volumes: Vec<Volume>,
+    format: &str,
+) -> Result<(), CliError> {
+    let rows: Vec<VolumeRow> = volumes.into_iter().map(VolumeRow).collect();
+    Listing::new(format)?.print(&mut ctx.out, HEADERS, &rows)
+}
+
 struct VolumeRow(Volume);
 
 impl Row for VolumeRow {

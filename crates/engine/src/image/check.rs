@@ -1,0 +1,120 @@
+//! The part of `system check` that concerns images: records, directories and
+//! recipes of layers have to agree.
+
+use std::collections::BTreeSet;
+
+use conex_layers::driver::{Error as DriverError, LayerId};
+use conex_store::records::images::{LayerRecord, LayerState};
+
+use super::delete_behind;
+use crate::check::{Checkup, Repair};
+use crate::engine::Inner;
+
+impl Inner {
+    /// Compares what is recorded of images with what is on the disk. Blocks.
+    pub(crate) fn check_images(&self, checkup: &mut Checkup) {
+        // Nobody makes or drops layers meanwhile.
+        let _layering = self.images.layering();
+        let (layers, missing, busy): (Vec<LayerRecord>, Vec<(String, String)>, BTreeSet<String>) = {
+            let known = self.images.known();
+            checkup.report.images = known.images.len() as u64;
+            checkup.report.layers = known.layers.len() as u64;
+            let missing = known.images.iter().flat_map(|(id, image)| {
+                let gone = image.chains.iter().filter(|c| !known.is_ready(c.as_str()));
+                gone.map(|chain| (id.clone(), chain.to_string()))
+            });
+            (
+                known.layers.values().cloned().collect(),
+                missing.collect(),
+                known
+                    .fills
+                    .keys()
+                    .chain(known.holds.keys())
+                    .cloned()
+                    .collect(),
+            )
+        };
+        for (image, chain) in missing {
+            checkup.found(
+                "image-without-layer",
+                &image,
+                "",
+                format!("its layer {chain} is not here: remove the image and get it again"),
+            );
+        }
+        for layer in &layers {
+            if !busy.contains(&layer.chain_id) {
+                self.check_layer(checkup, layer);
+            }
+        }
+        let directories: BTreeSet<&str> = layers.iter().map(|l| l.layer_dir.as_str()).collect();
+        for id in self.images.recipes.list().unwrap_or_default() {
+            if directories.contains(id.as_str()) {
+                continue;
+            }
+            let path = self.root.recipes().join(id.as_str());
+            let sentence = "a recipe of no layer".to_owned();
+            let finding = checkup.found("recipe-without-layer", id.as_str(), &path, sentence);
+            if let Repair::Wanted = finding {
+                checkup.repaired(self.images.recipes.remove(&id).is_ok());
+            }
+        }
+    }
+
+    fn check_layer(&self, checkup: &mut Checkup, layer: &LayerRecord) {
+        let Ok(id) = layer.layer_dir.parse::<LayerId>() else {
+            let sentence = "its record names no directory".to_owned();
+            checkup.found("layer-record-damaged", &layer.chain_id, "", sentence);
+            return;
+        };
+        let path = self
+            .root
+            .data()
+            .join(self.driver.kind().name())
+            .join(id.as_str());
+        let is_init = layer.chain_id.starts_with("init:");
+        if layer.state == LayerState::Filling {
+            if is_init {
+                // One is built under another lock than this.
+                return;
+            }
+            let sentence = "it was begun and never completed".to_owned();
+            let finding = checkup.found("layer-unfinished", &layer.chain_id, &path, sentence);
+            if let Repair::Wanted = finding {
+                checkup.repaired(self.images.drop_layer(self.driver.as_ref(), layer).is_ok());
+            }
+            return;
+        }
+        match self.driver.content(&id) {
+            Ok(_) => {}
+            Err(DriverError::NotFound { .. }) => {
+                let sentence = "its directory is gone".to_owned();
+                let finding =
+                    checkup.found("layer-without-directory", &layer.chain_id, &path, sentence);
+                // An init layer is made again by the next container.
+                if is_init && matches!(finding, Repair::Wanted) {
+                    checkup.repaired(self.images.drop_layer(self.driver.as_ref(), layer).is_ok());
+                }
+                return;
+            }
+            Err(error) => {
+                let sentence = crate::error::chain(&error);
+                checkup.found("layer-unreadable", &layer.chain_id, &path, sentence);
+                return;
+            }
+        }
+        if !is_init && !self.root.recipes().join(id.as_str()).exists() {
+            let sentence =
+                "its recipe is gone: its archive cannot be made again for save and push".to_owned();
+            checkup.found("layer-without-recipe", &layer.chain_id, &path, sentence);
+        }
+    }
+
+    /// Takes away a layer directory that nobody knows.
+    pub(crate) fn drop_strange_layer(&self, id: &LayerId) -> bool {
+        let discarded = self.driver.discard(id);
+        let is_gone = discarded.is_ok();
+        delete_behind(discarded.ok().flatten());
+        is_gone
+    }
+}
