@@ -4,7 +4,9 @@
 //! its task ([`task`]) moves. Readers take snapshots and never wait.
 
 pub(crate) mod attach;
+mod boot;
 mod create;
+mod health;
 mod inspect;
 mod kill;
 mod list;
@@ -12,6 +14,7 @@ pub(crate) mod logs;
 mod merge;
 mod mount;
 mod pause;
+mod probe;
 mod remove;
 mod rename;
 pub(crate) mod restore;

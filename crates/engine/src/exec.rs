@@ -107,6 +107,13 @@ impl Exec {
         self.status.borrow().clone()
     }
 
+    /// Waits until nothing happens to it any more; `None` when it is forgotten.
+    pub(crate) async fn over(&self) -> Option<Status> {
+        let mut status = self.status.subscribe();
+        let over = status.wait_for(Status::is_over).await;
+        over.ok().map(|status| status.clone())
+    }
+
     fn is_unstarted(&self) -> bool {
         *self.status.borrow() == Status::Created
     }

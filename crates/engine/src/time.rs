@@ -37,6 +37,29 @@ pub(crate) fn human_duration(ns: i64) -> String {
     }
 }
 
+/// A length of time as Go prints one: `1m30s`, `1.5s`, `500ms`.
+pub(crate) fn go_duration(length: std::time::Duration) -> String {
+    let (seconds, ns) = (length.as_secs(), u64::from(length.subsec_nanos()));
+    let decimal = |whole: u64, rest: u64, width: usize| {
+        let text = format!("{whole}.{rest:0width$}");
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    };
+    match (seconds, ns) {
+        (0, 0) => "0s".into(),
+        (0, ..1_000) => format!("{ns}ns"),
+        (0, ..1_000_000) => decimal(ns / 1_000, ns % 1_000, 3) + "µs",
+        (0, _) => decimal(ns / 1_000_000, ns % 1_000_000, 6) + "ms",
+        _ => {
+            let last = decimal(seconds % 60, ns, 9) + "s";
+            match (seconds / 3600, seconds / 60 % 60) {
+                (0, 0) => last,
+                (0, minutes) => format!("{minutes}m{last}"),
+                (hours, minutes) => format!("{hours}h{minutes}m{last}"),
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -66,6 +89,22 @@ mod tests {
         ];
         for (seconds, text) in cases {
             assert_eq!(human_duration(seconds * 1_000_000_000), text);
+        }
+    }
+
+    #[test]
+    fn lengths_of_time_read_as_go_prints_them() {
+        let cases = [
+            (0, "0s"),
+            (7, "7ns"),
+            (1_500, "1.5µs"),
+            (500_000_000, "500ms"),
+            (1_000_000_000, "1s"),
+            (90_050_000_000, "1m30.05s"),
+            (3_600_000_000_000, "1h0m0s"),
+        ];
+        for (ns, text) in cases {
+            assert_eq!(go_duration(std::time::Duration::from_nanos(ns)), text);
         }
     }
 }

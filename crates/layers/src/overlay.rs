@@ -128,6 +128,22 @@ impl OverlayRecipe {
         }
     }
 
+    /// Lets a stack be mounted again that was mounted [`Durability::Volatile`] before and whose
+    /// mount has ended in order: the kernel would refuse it, for fear of a crash in between.
+    ///
+    /// Source: Documentation/filesystems/overlayfs.rst, "Volatile mount".
+    pub fn forgive_volatile(&self) -> std::io::Result<()> {
+        let Some(writable) = &self.writable else {
+            return Ok(());
+        };
+        // A directory of the kernel's own, which nothing else is ever put into.
+        let mark = writable.work.join("work/incompat/volatile");
+        match std::fs::remove_dir_all(mark) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     /// The whole stack read-only. What is the upper directory elsewhere is a
     /// lower one here, so that the kernel takes this mount for no second writer.
     pub(crate) fn view(&self) -> Result<OwnedFd, Error> {

@@ -120,6 +120,13 @@ pub enum Request {
         /// Columns.
         columns: u16,
     },
+    /// A signal for an exec's process, while it runs.
+    ExecSignal {
+        /// The exec's id.
+        id: String,
+        /// Its number.
+        signal: i32,
+    },
     /// The daemon knows how an exec ended.
     ExecTaken {
         /// The exec's id.

@@ -8,6 +8,8 @@ use conex_runtime::cgroup::{Cgroup, Layout};
 use conex_runtime::launch::{Launch, Launched, Start};
 use conex_sys::process;
 
+use rustix::event::PollFlags;
+
 use crate::exit::now_ns;
 use crate::protocol::{self, LogFile, StartFailure, StartRequest, Started};
 use crate::session::{self, Session, Wiring};
@@ -22,6 +24,8 @@ pub(crate) struct Running {
     pub(crate) session: Session,
     pub(crate) log: Option<Writer>,
     pub(crate) cgroup: Option<Cgroup>,
+    /// Tells of the out-of-memory killer, where memory is limited.
+    pub(crate) oom: Option<(OwnedFd, PollFlags)>,
     /// Keeps the root's file system mounted past the exit report: its
     /// unmounting may sync a whole disk.
     pub(crate) root: OwnedFd,
@@ -111,6 +115,7 @@ fn try_start(
         listener,
         session,
         log,
+        oom: oom_events(request, made.as_ref()),
         cgroup: made.take(),
         root,
     })
@@ -151,6 +156,17 @@ fn make_cgroup(
         }
         Err(error) => Err(failure(format!("cgroup {path}: {}", chain(&error)))),
     }
+}
+
+/// Where no limit of its own makes the killer strike, its count at the end is enough.
+fn oom_events(request: &StartRequest, cgroup: Option<&Cgroup>) -> Option<(OwnedFd, PollFlags)> {
+    let resources = request.spec.linux.as_ref()?.resources.as_ref()?;
+    resources
+        .memory
+        .as_ref()?
+        .limit
+        .filter(|limit| *limit > 0)?;
+    cgroup?.oom_events().ok()?
 }
 
 fn launch(

@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use conex_logs::Stream;
 use conex_logs::json_file::{Mark, Writer};
 use conex_sys::process::{self, Ended};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::SocketFlags;
 
@@ -29,12 +29,24 @@ const CHUNK: usize = 64 * 1024;
 /// Daemons connected at a time; more wait to be accepted.
 const MAX_LINKS: usize = 16;
 
+/// Version 1 announces a kill and does not tell when it is done: it is looked for
+/// this often, and then only at the end.
+const OOM_LOOKS: u32 = 50;
+const OOM_LOOK: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 10_000_000,
+};
+
 struct Supervisor<'a> {
     request: &'a StartRequest,
     running: Running,
     links: Vec<Link>,
     execs: Vec<Exec>,
     log: Log<'a>,
+    /// How often the out-of-memory killer struck, as far as was told.
+    oom_kills: u64,
+    /// How often to look again for a kill that was announced.
+    oom_looks: u32,
     buffer: Vec<u8>,
 }
 
@@ -87,6 +99,7 @@ impl Log<'_> {
 enum Source {
     Signals,
     Listener,
+    OutOfMemory,
     Link(usize),
     Own(Ready),
     Exec(usize, Ready),
@@ -113,6 +126,8 @@ pub(crate) fn run(
             writer: running.log.take(),
             fails: false,
         },
+        oom_kills: 0,
+        oom_looks: 0,
         buffer: vec![0; CHUNK],
         running,
     };
@@ -125,7 +140,11 @@ impl Supervisor<'_> {
     /// Serves everybody until PID 1 has ended.
     fn watch(&mut self) -> Result<Ended, LinkError> {
         loop {
-            for (source, events) in self.poll()? {
+            let ready = self.poll()?;
+            if ready.is_empty() {
+                self.look_for_oom_kills();
+            }
+            for (source, events) in ready {
                 match source {
                     Source::Signals => {
                         if let Some(ended) = self.children() {
@@ -133,6 +152,10 @@ impl Supervisor<'_> {
                         }
                     }
                     Source::Listener => self.accept(),
+                    Source::OutOfMemory => {
+                        self.oom_looks = OOM_LOOKS;
+                        self.look_for_oom_kills();
+                    }
                     Source::Link(index) => self.serve(index),
                     Source::Own(ready) => self.serve_own(ready, events),
                     Source::Exec(index, ready) => {
@@ -159,6 +182,10 @@ impl Supervisor<'_> {
             sources.push(Source::Listener);
             fds.push(PollFd::new(&self.running.listener, PollFlags::IN));
         }
+        if let Some((events, flags)) = &self.running.oom {
+            sources.push(Source::OutOfMemory);
+            fds.push(PollFd::new(events, *flags));
+        }
         for (index, link) in self.links.iter().enumerate() {
             sources.push(Source::Link(index));
             fds.push(PollFd::from_borrowed_fd(link.as_fd(), PollFlags::IN));
@@ -174,7 +201,8 @@ impl Supervisor<'_> {
             });
         }
         loop {
-            match poll(&mut fds, None) {
+            let wait = (self.oom_looks > 0).then_some(&OOM_LOOK);
+            match poll(&mut fds, wait) {
                 Ok(_) => break,
                 Err(Errno::INTR) => {}
                 Err(e) => return Err(e.into()),
@@ -185,6 +213,27 @@ impl Supervisor<'_> {
             .zip(fds)
             .map(|(source, fd)| (source, fd.revents()));
         Ok(ready.filter(|(_, events)| !events.is_empty()).collect())
+    }
+
+    /// Tells of every time the killer struck since the last look.
+    fn look_for_oom_kills(&mut self) {
+        if let Some((events, _)) = &self.running.oom {
+            // Else it would be ready for ever: a counter is emptied, a file read from its start.
+            let mut read = [0; 1024];
+            let _rewound = rustix::fs::seek(events, rustix::fs::SeekFrom::Start(0)).is_err();
+            while matches!(rustix::io::read(events, &mut read), Ok(1..)) {}
+        }
+        let cgroup = self.running.cgroup.as_ref();
+        let kills = cgroup.and_then(|cgroup| cgroup.oom_kills().ok());
+        let kills = kills.unwrap_or(self.oom_kills);
+        self.oom_looks = match kills > self.oom_kills {
+            true => 0,
+            false => self.oom_looks.saturating_sub(1),
+        };
+        for _ in self.oom_kills..kills {
+            tell(&mut self.links, &Event::OutOfMemory);
+        }
+        self.oom_kills = kills;
     }
 
     fn serve_own(&mut self, ready: Ready, events: PollFlags) {
@@ -256,6 +305,13 @@ impl Supervisor<'_> {
                     exec.session().resize(rows, columns);
                 }
             }
+            Ok((Request::ExecSignal { id, signal }, _)) => {
+                // Not reaped, so its number is nobody else's.
+                let exec = self.execs.iter().find(|exec| exec.id() == id);
+                if let Some(pid) = exec.and_then(Exec::pid) {
+                    let _ended = process::kill(pid, signal).is_err();
+                }
+            }
             Ok((Request::ExecTaken { id }, _)) => {
                 if let Some(exec) = self.execs.iter_mut().find(|exec| exec.id() == id) {
                     exec.taken();
@@ -324,7 +380,9 @@ impl Supervisor<'_> {
 
     fn end(mut self, ended: Ended) {
         self.remove_proc_links();
-        let oom_killed = self.kill_leftovers();
+        self.look_for_oom_kills();
+        let oom_killed = self.oom_kills > 0;
+        self.kill_leftovers();
         self.end_execs();
         let Supervisor {
             running,
@@ -356,9 +414,6 @@ impl Supervisor<'_> {
                 record.id
             );
             tell(&mut self.links, &Event::Warning(text));
-        }
-        if oom_killed {
-            tell(&mut self.links, &Event::OutOfMemory);
         }
         // A daemon that cannot take it now finds the link closed, and the
         // record on disk.
@@ -397,15 +452,12 @@ impl Supervisor<'_> {
 
     /// A container in the host's pid namespace leaves its children running:
     /// they end with it, as its cgroup does.
-    fn kill_leftovers(&mut self) -> bool {
-        let Some(cgroup) = &self.running.cgroup else {
-            return false;
-        };
-        let oom_killed = cgroup.oom_kills().is_ok_and(|kills| kills > 0);
-        if cgroup.is_populated().unwrap_or(true) {
+    fn kill_leftovers(&mut self) {
+        if let Some(cgroup) = &self.running.cgroup
+            && cgroup.is_populated().unwrap_or(true)
+        {
             let _left = cgroup.kill().is_err();
         }
-        oom_killed
     }
 }
 

@@ -33,6 +33,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use conex_spec::runtime::Resources;
+use rustix::event::PollFlags;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
@@ -357,6 +358,12 @@ impl Cgroup {
     /// How many processes the out-of-memory killer has ended.
     pub fn oom_kills(&self) -> Result<u64, Error> {
         memory::oom_kills(self.place("memory"))
+    }
+
+    /// A descriptor that tells when the out-of-memory killer strikes, and for what to wait on it;
+    /// before each wait it is read to its end. `None` where nothing tells.
+    pub fn oom_events(&self) -> std::io::Result<Option<(OwnedFd, PollFlags)>> {
+        memory::oom_events(self.place("memory"))
     }
 
     /// Removes it from every hierarchy, with what is below it.

@@ -40,6 +40,7 @@ impl Engine {
         let image = engine
             .image_for_container(&config.image, platform.as_deref())
             .await?;
+        let _held = Held::take(&engine, &id, &image, &config.image)?;
         merge::merge(&mut config, image.config.config.as_ref())?;
         let warnings = validate::normalise(&engine.config, &mut config, &mut host_config, &id)?;
         let (path, args) = merge::command(&config)?;
@@ -98,6 +99,38 @@ impl Engine {
         reserved.keep();
         container.publish(&engine.events, "create", &[]);
         Ok(CreateResponse { id, warnings })
+    }
+}
+
+/// An image that is not removed while a container of it is being made.
+struct Held {
+    engine: Arc<Inner>,
+    id: String,
+}
+
+impl Held {
+    fn take(
+        engine: &Arc<Inner>,
+        id: &str,
+        image: &crate::image::Image,
+        word: &str,
+    ) -> Result<Held, Error> {
+        let image_id = image.id.to_string();
+        if !engine.table_mut().begin(id, &image_id) {
+            return Err(Error::no_image(word));
+        }
+        let held = Held {
+            engine: Arc::clone(engine),
+            id: id.to_owned(),
+        };
+        // It may have gone just before.
+        engine.images.find(&image_id).map(|_| held)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.engine.table_mut().end(&self.id);
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use conex_api::container::{EndpointSettings, Inspect, NetworkSettings, State as ApiState};
 
+use super::health::Health;
 use super::state::Phase;
 use super::{Container, Record, State};
 use crate::engine::Inner;
@@ -76,7 +77,7 @@ fn api_state(state: &State) -> ApiState {
         error: state.error.clone(),
         started_at: rfc3339(state.started_ns),
         finished_at: rfc3339(state.finished_ns),
-        ..ApiState::default()
+        health: state.health.as_ref().map(Health::shown),
     }
 }
 

@@ -6,6 +6,7 @@ use conex_api::container::{ListOptions, Port, Summary, SummaryHostConfig, Summar
 use conex_api::filters::{Filters, InvalidFilter};
 use regex::Regex;
 
+use super::health::Health;
 use super::{Container, State};
 use crate::time::now_ns;
 use crate::{Engine, Error};
@@ -108,6 +109,7 @@ impl Engine {
             labels: record.config.labels.clone().unwrap_or_default(),
             state: state.status().into(),
             status: state.description(now),
+            health: Some(Health::summary(state.health.as_ref())),
             host_config: SummaryHostConfig {
                 network_mode: record.host_config.network_mode.clone(),
                 annotations: record.host_config.annotations.clone(),
@@ -276,7 +278,9 @@ impl<'a> Test<'a> {
                 .is_none_or(|a| a.contains(&record.image_id))
             && self.filters.label("label", labels)
             && one_of("network", &|n| n == record.host_config.network_mode)
-            && one_of("health", &|h| h == "none")
+            && one_of("health", &|h| {
+                h == Health::summary(state.health.as_ref()).status
+            })
             && one_of("is-task", &|v| matches!(v, "false" | "0"))
             && one_of("isolation", &|v| v == "default" || v.is_empty())
             && one_of("expose", &|p| {

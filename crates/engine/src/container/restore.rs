@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use conex_layers::driver::Listed;
 use conex_monitor::protocol::{Event, Started};
@@ -19,14 +19,15 @@ use conex_monitor::{ExitRecord, Link};
 use conex_store::records::containers::{self, ContainerRecord};
 use rustix::io::Errno;
 
+use super::health::{Check, Health};
 use super::state::{Change, Phase, State};
 use super::task::Monitored;
-use super::{Container, Record, task};
+use super::{Container, Record, boot, task};
 use crate::engine::{Inner, OpenError};
 use crate::time::now_ns;
 
-/// How long a monitor may take to greet. One that is just starting its
-/// container greets when it is done.
+/// How long monitors may take to greet, all of them together. One that is just
+/// starting its container greets when it is done.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// One container as it was found.
@@ -54,6 +55,7 @@ pub(crate) async fn restore(engine: &Arc<Inner>) -> Result<(), OpenError> {
     tokio::task::spawn_blocking(move || worker.volumes.unmount_idle())
         .await
         .map_err(std::io::Error::other)?;
+    let mut to_start = Vec::new();
     for found in found {
         let monitored = match found.monitor {
             Some((link, pidfd)) => Some(Monitored::new(link, pidfd)?),
@@ -66,17 +68,21 @@ pub(crate) async fn restore(engine: &Arc<Inner>) -> Result<(), OpenError> {
         }
         let container = task::spawn(engine, found.record, found.name, found.state, monitored);
         engine.table_mut().insert(Arc::clone(&container));
-        resume(engine, &container).await;
+        if resume(engine, &container).await {
+            to_start.push(container);
+        }
     }
+    boot::start_all(engine, to_start);
     Ok(())
 }
 
-/// What a policy asks of a container that ended while nobody looked.
-async fn resume(engine: &Arc<Inner>, container: &Arc<Container>) {
+/// Whether a policy asks for the start of a container that ended while nobody looked. One that
+/// its end removes is removed.
+async fn resume(engine: &Arc<Inner>, container: &Arc<Container>) -> bool {
     let state = container.state();
     let host = &container.record.host_config;
     if state.is_running() {
-        return;
+        return false;
     }
     let api = crate::Engine {
         inner: Arc::clone(engine),
@@ -91,9 +97,9 @@ async fn resume(engine: &Arc<Inner>, container: &Arc<Container>) {
         if let Err(error) = api.container_remove(&id, options).await {
             tracing::warn!(container = id, %error, "not removed");
         }
-        return;
+        return false;
     }
-    let restart = match host.restart_policy.name.as_str() {
+    match host.restart_policy.name.as_str() {
         // `docker stop` suppresses it only until the daemon restarts (D2.8).
         "always" => state.started_ns != 0,
         "unless-stopped" => state.started_ns != 0 && !state.stopped_by_user,
@@ -101,13 +107,6 @@ async fn resume(engine: &Arc<Inner>, container: &Arc<Container>) {
             state.phase != Phase::Created && state.exit_code != 0 && !state.stopped_by_user
         }
         _ => false,
-    };
-    if restart {
-        tokio::spawn(async move {
-            if let Err(error) = api.container_start(&id).await {
-                tracing::warn!(container = id, %error, "not restarted");
-            }
-        });
     }
 }
 
@@ -115,7 +114,7 @@ fn find_all(engine: &Inner) -> Result<Vec<Found>, OpenError> {
     let rows = engine.state_db.run(containers::load_all)?;
     let runs = names_in(&engine.root.container_runs())?;
     let mut seen = BTreeSet::new();
-    let mut found = Vec::new();
+    let mut knocked = Vec::new();
     for row in rows {
         if !engine.root.container(&row.id).is_dir() {
             finish_removal(engine, &row)?;
@@ -130,19 +129,36 @@ fn find_all(engine: &Inner) -> Result<Vec<Found>, OpenError> {
             }
         };
         let state: State = serde_json::from_str(&row.state).unwrap_or_default();
-        found.push(look_at(
-            engine,
-            record,
-            row.name,
-            state,
-            runs.contains(&row.id),
-        ));
+        // All are asked before the first answer is waited for.
+        let run_dir = engine.root.container_run(&row.id);
+        let may_run = runs.contains(&row.id) || state.is_running();
+        let link = may_run.then(|| knock(&run_dir));
+        knocked.push((record, row.name, state, link));
     }
+    let deadline = Instant::now() + PATIENCE;
+    let mut found: Vec<Found> = knocked
+        .into_iter()
+        .map(|(record, name, state, link)| {
+            let run_dir = engine.root.container_run(&record.id);
+            let answer = link.map(|link| greeting(link, &run_dir, deadline));
+            look_at(engine, record, name, state, answer)
+        })
+        .collect();
     adopt_strangers(engine, &seen, &runs, &mut found)?;
     Ok(found)
 }
 
-fn look_at(engine: &Inner, record: Record, name: String, before: State, has_run: bool) -> Found {
+/// What a monitor said, with its link and the pidfd of its container.
+type Greeting = (Started, Link, OwnedFd);
+
+/// `answer` is that of its monitor, if there may be one.
+fn look_at(
+    engine: &Inner,
+    record: Record,
+    name: String,
+    before: State,
+    answer: Option<Option<Greeting>>,
+) -> Found {
     let mut state = before.clone();
     let mut monitor = None;
     if matches!(state.phase, Phase::Removing | Phase::Restarting) {
@@ -151,8 +167,8 @@ fn look_at(engine: &Inner, record: Record, name: String, before: State, has_run:
         state.phase = Phase::Exited;
     }
     let run_dir = engine.root.container_run(&record.id);
-    if has_run || state.is_running() {
-        match connect(&run_dir) {
+    if let Some(answer) = answer {
+        match answer {
             Some((hello, link, pidfd)) => {
                 let started = Change::Started {
                     pid: hello.pid,
@@ -168,6 +184,9 @@ fn look_at(engine: &Inner, record: Record, name: String, before: State, has_run:
                     },
                 };
                 state.paused = engine.is_frozen(&record);
+                if state.health.is_none() && Check::of(&record.config).is_some() {
+                    state.health = Some(Health::starting());
+                }
                 monitor = Some((link, pidfd));
             }
             None => state = ended(engine, &record, state, &run_dir),
@@ -225,11 +244,16 @@ fn is_news(exit: &ExitRecord, state: &State) -> bool {
         || (state.is_running() && exit.started_ns == state.started_ns)
 }
 
-/// Connects to a monitor and takes its greeting. One that is there and says
-/// nothing is killed: it would go on writing where the next one writes.
-fn connect(run_dir: &Path) -> Option<(Started, Link, OwnedFd)> {
+/// Connects to a monitor, if there is one.
+fn knock(run_dir: &Path) -> Result<Link, Errno> {
+    Link::connect(run_dir, PATIENCE)
+}
+
+/// Takes a monitor's greeting. One that is there and says nothing in time is killed: it would go
+/// on writing where the next one writes.
+fn greeting(link: Result<Link, Errno>, run_dir: &Path, deadline: Instant) -> Option<Greeting> {
     let silent = || crate::process::kill_monitor(&dir_name(run_dir));
-    let link = match Link::connect(run_dir, PATIENCE) {
+    let link = match link {
         Ok(link) => link,
         Err(Errno::AGAIN) => {
             silent();
@@ -237,7 +261,14 @@ fn connect(run_dir: &Path) -> Option<(Started, Link, OwnedFd)> {
         }
         Err(_) => return None,
     };
-    match link.receive_event() {
+    // Past the deadline what was said before is still heard.
+    let left = deadline.saturating_duration_since(Instant::now());
+    let patience = left.max(Duration::from_millis(1));
+    let heard = link
+        .set_patience(patience)
+        .map_err(Into::into)
+        .and_then(|()| link.receive_event());
+    match heard {
         Ok((Event::Hello(hello), mut fds)) => Some((hello, link, fds.pop()?)),
         Err(error) if Link::is_timeout(&error) => {
             silent();
@@ -282,20 +313,18 @@ fn adopt_strangers(
                 tracing::warn!(container = name, "its record was lost and is made anew");
                 ids.insert(name.clone());
                 let name = record.name.clone();
-                found.push(look_at(
-                    engine,
-                    record,
-                    name,
-                    State::default(),
-                    runs.contains(&dir_name(&dir)),
-                ));
+                let answer = runs.contains(&record.id).then(|| {
+                    let run_dir = engine.root.container_run(&record.id);
+                    greeting(knock(&run_dir), &run_dir, Instant::now() + PATIENCE)
+                });
+                found.push(look_at(engine, record, name, State::default(), answer));
             }
             None => set_aside(engine, &dir),
         }
     }
     for name in runs.difference(&ids) {
         let dir = engine.root.container_run(name);
-        match connect(&dir) {
+        match greeting(knock(&dir), &dir, Instant::now() + PATIENCE) {
             None => {
                 let _left = std::fs::remove_dir_all(&dir).is_err();
             }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use conex_layers::driver::Rootfs;
 use conex_layers::overlay::{Access, Durability, OverlayOptions};
 use conex_monitor::protocol::{self, Event, LogFile, StartRequest, Started, Stdin};
 use conex_monitor::{ExitRecord, Link, LinkError};
@@ -78,6 +79,9 @@ fn launch_blocking(
     let record = &container.record;
     mount::prepare(&record.mounts)?;
     engine.mount_volumes(record)?;
+    if container.state().started_ns != 0 {
+        engine.allow_again(record)?;
+    }
     let root = engine.mount_root(record, Access::ReadWrite)?;
     let joined = engine.joined_namespaces(record)?;
     // Who shares a network namespace shares its names too.
@@ -311,6 +315,18 @@ impl Inner {
         rootfs
             .mount(OverlayOptions { durability, access })
             .map_err(|e| failed(&e))
+    }
+
+    /// A throw-away container that is restarted has its layer mounted a second time, after the
+    /// first mount has ended in order.
+    fn allow_again(&self, record: &Record) -> Result<(), Error> {
+        let rootfs = self.driver.rootfs(&Inner::layer_id(&record.id));
+        match rootfs {
+            Ok(Rootfs::Overlay(recipe)) if record.host_config.auto_remove => recipe
+                .forgive_volatile()
+                .map_err(|e| Error::system("mount the container's root again", &e)),
+            _ => Ok(()),
+        }
     }
 
     /// Whether process 1 is an init: as asked, else as the engine is set up, and only in a pid

@@ -15,6 +15,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::health::{self, Health};
+
 /// Where in its life a container is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -52,6 +54,8 @@ pub(crate) struct State {
     pub(crate) stopped_by_user: bool,
     /// Its processes are frozen; only while it runs.
     pub(crate) paused: bool,
+    /// What its checks say, if it has any; of the last run when it does not run.
+    pub(crate) health: Option<Health>,
     /// Grows with every end; lets a waiter tell the next end from the last.
     #[serde(skip)]
     pub(crate) exits: u64,
@@ -81,6 +85,10 @@ pub(crate) enum Change {
     },
     /// Its processes were frozen, or thawed.
     Frozen(bool),
+    /// Its health was asked for.
+    Probed(Health),
+    /// The kernel killed a process of it for lack of memory.
+    OutOfMemory,
     /// It will be started again after a while.
     RestartPlanned,
     /// A planned restart was called off.
@@ -124,6 +132,7 @@ impl State {
                 next.error.clear();
                 next.oom_killed = false;
                 next.stopped_by_user = false;
+                next.health = None;
                 if self.phase != P::Restarting {
                     next.restart_count = 0;
                 }
@@ -138,6 +147,8 @@ impl State {
                 next.exits += 1;
             }
             (P::Running, Change::Frozen(frozen)) => next.paused = frozen,
+            (P::Running, Change::OutOfMemory) => next.oom_killed = true,
+            (P::Running, Change::Probed(health)) => next.health = Some(health),
             (
                 P::Running,
                 Change::Exited {
@@ -148,6 +159,7 @@ impl State {
             ) => {
                 next.phase = P::Exited;
                 next.paused = false;
+                next.end_health();
                 next.pid = 0;
                 next.exit_code = exit_code;
                 next.oom_killed = oom_killed;
@@ -164,6 +176,7 @@ impl State {
             ) => {
                 next.phase = P::Exited;
                 next.paused = false;
+                next.end_health();
                 next.pid = 0;
                 next.exit_code = exit_code;
                 next.error = error;
@@ -187,6 +200,13 @@ impl State {
         Ok(next)
     }
 
+    /// Nobody is healthy in a container that does not run.
+    fn end_health(&mut self) {
+        if let Some(health) = &mut self.health {
+            health.status = health::Status::Unhealthy;
+        }
+    }
+
     /// `State.Status` of the API.
     pub(crate) fn status(&self) -> &'static str {
         match self.phase {
@@ -206,7 +226,13 @@ impl State {
         match self.phase {
             Phase::Created => "Created".into(),
             Phase::Running if self.paused => format!("Up {} (Paused)", since(self.started_ns)),
-            Phase::Running => format!("Up {}", since(self.started_ns)),
+            Phase::Running => match self.health.as_ref().map(|health| health.status) {
+                None => format!("Up {}", since(self.started_ns)),
+                Some(health::Status::Starting) => {
+                    format!("Up {} (health: starting)", since(self.started_ns))
+                }
+                Some(status) => format!("Up {} ({})", since(self.started_ns), status.as_str()),
+            },
             Phase::Restarting => {
                 format!(
                     "Restarting ({}) {} ago",
@@ -341,5 +367,12 @@ mod tests {
         let mut state = running();
         state.started_ns = second;
         assert_eq!(state.description(301 * second), "Up 5 minutes");
+        state.health = Some(Health::starting());
+        assert_eq!(
+            state.description(301 * second),
+            "Up 5 minutes (health: starting)"
+        );
+        state.end_health();
+        assert_eq!(state.description(301 * second), "Up 5 minutes (unhealthy)");
     }
 }

@@ -16,6 +16,10 @@ impl Engine {
     /// negative timeout waits for ever. Errors: not modified when it does not
     /// run. Goes on when the caller goes away (COMPAT D1.15).
     pub async fn container_stop(&self, name: &str, options: StopOptions) -> Result<(), Error> {
+        self.stop_for(Cause::User, name, options).await
+    }
+
+    async fn stop_for(&self, cause: Cause, name: &str, options: StopOptions) -> Result<(), Error> {
         let container = self.inner.find(name)?;
         let config = &container.record.config;
         let signal = match options.signal.as_deref().filter(|s| !s.is_empty()) {
@@ -31,7 +35,7 @@ impl Engine {
         container.command(Command::Stop {
             signal,
             timeout,
-            cause: Cause::User,
+            cause,
             reply,
         })?;
         wait(answer, name).await
@@ -56,9 +60,9 @@ impl Engine {
         wait(answer, container.id()).await
     }
 
-    /// Stops a container if it runs, and starts it.
+    /// Stops a container if it runs, and starts it; one that its end would remove is kept.
     pub async fn container_restart(&self, name: &str, options: StopOptions) -> Result<(), Error> {
-        match self.container_stop(name, options).await {
+        match self.stop_for(Cause::Restart, name, options).await {
             Err(error) if error.kind() != ErrorKind::NotModified => return Err(error),
             _ => {}
         }

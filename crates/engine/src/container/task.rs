@@ -6,9 +6,11 @@
 
 mod attach;
 mod exec;
+mod health;
 mod monitored;
 mod pause;
 mod rename;
+mod restart;
 mod stop;
 mod volume;
 
@@ -76,6 +78,12 @@ pub(crate) enum Command {
         socket: Option<OwnedFd>,
         reply: Reply,
     },
+    /// Send a signal to an exec; answered when its monitor is asked.
+    ExecSignal {
+        id: String,
+        signal: i32,
+        reply: Reply,
+    },
     /// Change the size of an exec's terminal.
     ExecResize {
         id: String,
@@ -92,6 +100,8 @@ pub(crate) enum Cause {
     User,
     /// The engine goes, and starts it again when it is back.
     EngineLeaves,
+    /// It is started again at once: it is kept even if its end would remove it.
+    Restart,
 }
 
 /// How long a monitor may take to report the end of a killed container before
@@ -112,6 +122,9 @@ struct Task {
     /// When the monitor should have reported the end of a killed container.
     report_by: Option<Instant>,
     restart_at: Option<Instant>,
+    /// Its end is half of a restart.
+    is_kept: bool,
+    watch: health::Watch,
     pending: Vec<(protocol::Attach, OwnedFd)>,
     /// Attachers the monitor was asked to serve and said nothing about yet.
     attaching: VecDeque<Option<attach::Reply>>,
@@ -137,6 +150,7 @@ pub(crate) fn spawn(
         commands,
     });
     let task = Task {
+        watch: health::Watch::of(&container.record.config),
         engine: Arc::clone(engine),
         container: Arc::clone(&container),
         monitored,
@@ -145,6 +159,7 @@ pub(crate) fn spawn(
         kill_at: None,
         report_by: None,
         restart_at: None,
+        is_kept: false,
         pending: Vec::new(),
         attaching: VecDeque::new(),
         execs_starting: 0,
@@ -155,6 +170,7 @@ pub(crate) fn spawn(
 
 impl Task {
     async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
+        self.watch_health();
         loop {
             tokio::select! {
                 command = commands.recv() => {
@@ -173,6 +189,7 @@ impl Task {
                     self.signal_and_tell(libc::SIGKILL);
                 }
                 () = at(self.report_by) => self.report_is_overdue().await,
+                due = self.watch.next() => self.health_is_due(due).await,
                 () = at(self.restart_at) => {
                     self.restart_at = None;
                     let _told_in_state = self.start().await.is_err();
@@ -234,6 +251,7 @@ impl Task {
                 socket,
                 reply,
             } => (reply, self.exec(&request, socket)),
+            Command::ExecSignal { id, signal, reply } => (reply, self.exec_signal(id, signal)),
             Command::ExecResize {
                 id,
                 rows,
@@ -289,6 +307,7 @@ impl Task {
             Phase::Created | Phase::Exited | Phase::Restarting => {}
         }
         self.restart_at = None;
+        self.is_kept = false;
         if let Some(old) = self.monitored.take() {
             // The last run's monitor still gives back its cgroup.
             if tokio::time::timeout(RELEASE_PATIENCE, old.released())
@@ -310,11 +329,7 @@ impl Task {
                 for warning in &hello.warnings {
                     tracing::warn!(container = self.container.id(), "{warning}");
                 }
-                self.fact(Change::Started {
-                    pid: hello.pid,
-                    at_ns: hello.started_ns,
-                })
-                .await;
+                self.started(hello.pid, hello.started_ns).await;
                 self.container.publish(&self.engine.events, "start", &[]);
                 Ok(())
             }
@@ -389,6 +404,10 @@ impl Task {
                 false
             }
             Ok(Event::OutOfMemory) => {
+                // An old monitor tells after the end.
+                if self.container.state().is_running() {
+                    self.fact(Change::OutOfMemory).await;
+                }
                 self.container.publish(&self.engine.events, "oom", &[]);
                 false
             }
@@ -439,6 +458,7 @@ impl Task {
         self.kill_at = None;
         self.report_by = None;
         self.attaching.clear();
+        self.watch.rest();
         self.fact(change).await;
         self.engine.execs.container_ended(self.container.id());
         self.unmount_volumes().await;
@@ -456,7 +476,7 @@ impl Task {
         for (reply, _) in waiting {
             answer(reply, Ok(()));
         }
-        if self.container.record.host_config.auto_remove {
+        if self.container.record.host_config.auto_remove && !self.is_kept {
             let options = RemoveOptions {
                 force: true,
                 volumes: true,
@@ -472,33 +492,6 @@ impl Task {
             self.plan_restart(Duration::from_nanos(ran_ns as u64)).await;
         }
         false
-    }
-
-    /// COMPAT D2.8: 100 ms, doubled up to a minute, from the start again when
-    /// the container ran for ten seconds.
-    async fn plan_restart(&mut self, ran: Duration) {
-        let state = self.container.state();
-        let policy = &self.container.record.host_config.restart_policy;
-        let wanted = match policy.name.as_str() {
-            "always" | "unless-stopped" => !state.stopped_by_user,
-            "on-failure" => {
-                let limit = policy.maximum_retry_count;
-                let left = limit == 0 || i64::from(state.restart_count) < limit;
-                !state.stopped_by_user && state.exit_code != 0 && left
-            }
-            _ => false,
-        };
-        if !wanted || self.engine.is_leaving() {
-            return;
-        }
-        let doublings = if ran >= Duration::from_secs(10) {
-            0
-        } else {
-            state.restart_count.min(10)
-        };
-        let pause = Duration::from_millis(100 << doublings).min(Duration::from_secs(60));
-        self.fact(Change::RestartPlanned).await;
-        self.restart_at = Some(Instant::now() + pause);
     }
 
     async fn remove(&mut self, options: RemoveOptions) -> Result<(), Error> {

@@ -315,14 +315,6 @@ fn warn_of_omissions(config: &Config, host: &HostConfig, warnings: &mut Vec<Stri
         publishes && !is_host,
         "Publishing ports is not available yet: ports are not published",
     );
-    let is_checked = config
-        .healthcheck
-        .as_ref()
-        .is_some_and(|health| health.test.first().is_some_and(|word| word != "NONE"));
-    say(
-        is_checked,
-        "Health checks are not available yet: the health check is not run",
-    );
     let is_linked = host.links.as_ref().is_some_and(|links| !links.is_empty());
     say(is_linked, "Links are not available yet: no link is made");
     say(

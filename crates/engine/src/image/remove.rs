@@ -126,8 +126,10 @@ impl Inner {
         }
         // A stopped container keeps what it stands on: the name goes, the
         // image stays without one.
-        if users.is_empty() && !self.has_children(&id) {
-            self.delete_image(&image, options.noprune, &mut done)?;
+        if !self.has_children(&id) && self.table_mut().condemn(&id) {
+            let deleted = self.delete_image(&image, options.noprune, &mut done);
+            self.table_mut().absolve(&id);
+            deleted?;
         }
         Ok(done)
     }
@@ -174,10 +176,12 @@ impl Inner {
         {
             let parent_id = parent.id.to_string();
             let free = self.images.names_of(&parent_id) == Names::default()
-                && self.users_of(&parent_id).is_empty()
-                && !self.has_children(&parent_id);
+                && !self.has_children(&parent_id)
+                && self.table_mut().condemn(&parent_id);
             if free {
-                self.delete_image(&parent, noprune, done)?;
+                let deleted = self.delete_image(&parent, noprune, done);
+                self.table_mut().absolve(&parent_id);
+                deleted?;
             }
         }
         Ok(())
@@ -211,12 +215,7 @@ impl Inner {
 
     /// Containers of an image, running ones first: id, and whether it runs.
     fn users_of(&self, image: &str) -> Vec<(String, bool)> {
-        let table = self.table();
-        let mut users: Vec<(String, bool)> = table
-            .iter()
-            .filter(|c| c.record.image_id == image)
-            .map(|c| (c.id().to_owned(), c.state().is_running()))
-            .collect();
+        let mut users = self.table().users_of(image);
         users.sort_by_key(|(_, running)| !running);
         users
     }

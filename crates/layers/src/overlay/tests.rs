@@ -109,7 +109,7 @@ fn read_only_refuses_writes_with_and_without_an_upper() {
 }
 
 #[test]
-fn a_volatile_upper_is_used_once() {
+fn a_volatile_upper_is_used_once_unless_it_is_forgiven() {
     if !privileged() {
         return;
     }
@@ -122,6 +122,8 @@ fn a_volatile_upper_is_used_once() {
         let recipe = stack(temporary.path(), 1);
         drop(way(&recipe, options).unwrap());
         assert!(recipe.mount(OverlayOptions::default()).is_err());
+        recipe.forgive_volatile().unwrap();
+        drop(way(&recipe, options).unwrap());
     }
 }
 

@@ -1,7 +1,10 @@
 //! The memory controller: limits of memory, swap and kernel buffers. It must
 //! not know defaults such as swap being twice the memory.
 
+use std::os::fd::{AsRawFd, OwnedFd};
+
 use conex_spec::runtime::{Memory, Resources};
+use rustix::event::{EventfdFlags, PollFlags};
 use rustix::io::Errno;
 
 use super::Error;
@@ -183,6 +186,30 @@ fn max(bytes: i64) -> String {
 
 fn number(text: &str) -> u64 {
     text.trim().parse().unwrap_or(u64::MAX)
+}
+
+/// A descriptor that tells of the out-of-memory killer, and for what to wait on it: `PRI` on
+/// version 2, whose file is read again before each wait; `IN` on version 1, a counter, which
+/// counts just before the kill.
+///
+/// Source: Documentation/admin-guide/cgroup-v1/memory.rst, "OOM Control"; cgroup-v2.rst,
+/// "memory.events".
+pub(super) fn oom_events(place: Place<'_>) -> std::io::Result<Option<(OwnedFd, PollFlags)>> {
+    let open = |dir: Dir<'_>, name: &str| std::fs::File::open(dir.0.join(name));
+    match place {
+        Place::V1(dir) => {
+            let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+            let event = rustix::event::eventfd(0, flags)?;
+            let control = open(dir, "memory.oom_control")?;
+            let line = format!("{} {}", event.as_raw_fd(), control.as_raw_fd());
+            dir.write_raw("cgroup.event_control", &line)?;
+            Ok(Some((event, PollFlags::IN)))
+        }
+        Place::V2(dir) if dir.exists("memory.events") => {
+            Ok(Some((open(dir, "memory.events")?.into(), PollFlags::PRI)))
+        }
+        Place::V2(_) | Place::Missing => Ok(None),
+    }
 }
 
 /// How many processes the out-of-memory killer has ended.

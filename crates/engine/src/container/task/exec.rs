@@ -44,6 +44,17 @@ impl Task {
             .map_err(|e| Error::system("resize", &e))
     }
 
+    /// Possible while it is paused too: the signal waits.
+    pub(super) fn exec_signal(&self, id: String, signal: i32) -> Result<(), Error> {
+        let Some(monitored) = self.monitored.as_ref().filter(|_| !self.ended) else {
+            let id = self.container.id();
+            return Err(Error::conflict(format!("container {id} is not running")));
+        };
+        let request = Request::ExecSignal { id, signal };
+        send_request(monitored.link.as_fd(), &request, &[])
+            .map_err(|e| Error::system("signal an exec", &e))
+    }
+
     pub(super) fn exec_started(&mut self, started: &ExecStarted) {
         self.execs_starting = self.execs_starting.saturating_sub(1);
         let execs = &self.engine.execs;

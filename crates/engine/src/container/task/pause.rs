@@ -60,6 +60,8 @@ impl Task {
             .await
             .map_err(|e| Error::system("freeze the container", &e))??;
         self.fact(Change::Frozen(frozen)).await;
+        // What is frozen is not asked for its health.
+        self.watch_health();
         let action = if frozen { "pause" } else { "unpause" };
         self.container.publish(&self.engine.events, action, &[]);
         Ok(())
@@ -67,7 +69,7 @@ impl Task {
 
     /// A signal to a paused container lets it go on, to take it. What is saved
     /// follows with the next change: a new engine asks the kernel.
-    pub(super) fn thaw_for_signal(&self) {
+    pub(super) fn thaw_for_signal(&mut self) {
         let state = self.container.state();
         if !state.is_paused() {
             return;
@@ -79,6 +81,7 @@ impl Task {
         if let Ok(next) = state.after(Change::Frozen(false)) {
             self.container.state.send_replace(Arc::new(next));
             self.container.publish(&self.engine.events, "unpause", &[]);
+            self.watch_health();
         }
     }
 }

@@ -14,6 +14,9 @@ use crate::container::state::{Change, Phase};
 use crate::container::stop::signal_of;
 use crate::{Error, process};
 
+/// How long a container may go on whose stop signal could not be sent (COMPAT D2.4).
+const UNHEARD_PATIENCE: Duration = Duration::from_secs(2);
+
 impl Task {
     pub(super) async fn stop(
         &mut self,
@@ -26,7 +29,7 @@ impl Task {
             Phase::Running => {}
             Phase::Restarting => {
                 self.restart_at = None;
-                if cause == Cause::User {
+                if cause != Cause::EngineLeaves {
                     self.mark_stopped().await;
                 }
                 self.fact(Change::RestartCancelled).await;
@@ -35,11 +38,18 @@ impl Task {
             }
             _ => return answer(reply, Err(Error::not_modified())),
         }
-        if cause == Cause::User {
+        if cause != Cause::EngineLeaves {
             self.mark_stopped().await;
         }
-        self.signal_and_tell(signal);
+        self.is_kept = cause == Cause::Restart;
+        let was_sent = self.signal_and_tell(signal);
         self.waiting.push((reply, true));
+        // Nobody heard that it should end, so it has no reason to.
+        let timeout = if was_sent {
+            timeout
+        } else {
+            Some(timeout.map_or(UNHEARD_PATIENCE, |t| t.min(UNHEARD_PATIENCE)))
+        };
         let deadline = timeout.map(|t| Instant::now() + t);
         self.kill_at = match (self.kill_at, deadline) {
             (Some(old), Some(new)) => Some(old.min(new)),
@@ -74,17 +84,20 @@ impl Task {
         self.store(next).await;
     }
 
-    pub(super) fn signal_and_tell(&mut self, signal: i32) {
+    /// Says whether the signal could be sent.
+    pub(super) fn signal_and_tell(&mut self, signal: i32) -> bool {
         if signal == libc::SIGKILL && self.report_by.is_none() {
             self.report_by = Some(Instant::now() + REPORT_PATIENCE);
         }
-        if let Some(monitored) = &self.monitored {
-            // ESRCH: it ended on its own, its exit is on the way.
-            let _ended = pidfd_signal(monitored.pidfd.as_fd(), signal).is_err();
-        }
+        // ESRCH: it ended on its own, its exit is on the way.
+        let was_sent = self
+            .monitored
+            .as_ref()
+            .is_some_and(|m| pidfd_signal(m.pidfd.as_fd(), signal).is_ok());
         self.thaw_for_signal();
         let extra = [("signal", signal.to_string())];
         self.container.publish(&self.engine.events, "kill", &extra);
+        was_sent
     }
 
     /// A monitor that hangs is killed, if its container has ended: its link
