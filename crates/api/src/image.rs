@@ -1,9 +1,13 @@
-//! Images: what list and inspect answer, and the options of each verb.
+//! Images: what list, inspect and registries answer, and the options of each verb.
 
 mod inspect;
 mod options;
+mod registry;
 mod summary;
 
 pub use inspect::{Config, Inspect, Metadata, RootFs};
-pub use options::{ImportOptions, ListOptions, LoadOptions, RemoveOptions, SaveOptions};
+pub use options::{
+    ImportOptions, ListOptions, LoadOptions, PullOptions, PushOptions, RemoveOptions, SaveOptions,
+};
+pub use registry::{AuthConfig, AuthResponse, DistributionInspect, SearchResult};
 pub use summary::{DeleteItem, HistoryItem, PruneReport, Summary};

@@ -4,6 +4,8 @@
 //! How much a stream may expand to is the consumer's to limit; it sees every
 //! byte that comes out.
 
+pub mod gzip;
+
 use std::fmt;
 use std::io::{self, BufRead, Cursor, Read};
 

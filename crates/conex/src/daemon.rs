@@ -10,6 +10,7 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use conex_cli::flag::Matches;
 use conex_engine::Engine;
 use conex_server::Server;
 use tokio::signal::unix::{SignalKind, signal};
@@ -31,7 +32,7 @@ pub(crate) fn main(args: &[OsString]) -> ExitCode {
         }
         Ok(flags::Asked::Run(matches)) => match settings::resolve(&matches) {
             Ok(settings) if settings.validate => print("configuration OK\n"),
-            Ok(settings) => run(settings),
+            Ok(settings) => run(settings, matches),
             Err(error) => fail(&error),
         },
         Err(error) => {
@@ -53,7 +54,7 @@ fn fail(error: &dyn std::fmt::Display) -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn run(settings: Settings) -> ExitCode {
+fn run(settings: Settings, matches: Matches) -> ExitCode {
     settings.start_logging();
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
@@ -72,7 +73,7 @@ fn run(settings: Settings) -> ExitCode {
         .max_blocking_threads(256)
         .build();
     match runtime {
-        Ok(runtime) => match runtime.block_on(serve(settings)) {
+        Ok(runtime) => match runtime.block_on(serve(settings, matches)) {
             Ok(()) => {
                 // Blocking readers of logs may still wait for their clients.
                 runtime.shutdown_timeout(Duration::from_secs(1));
@@ -84,7 +85,7 @@ fn run(settings: Settings) -> ExitCode {
     }
 }
 
-async fn serve(settings: Settings) -> Result<(), String> {
+async fn serve(settings: Settings, matches: Matches) -> Result<(), String> {
     let pidfile = settings.write_pidfile()?;
     let engine = Engine::open(settings.engine.clone())
         .await
@@ -92,6 +93,7 @@ async fn serve(settings: Settings) -> Result<(), String> {
     let server = Server::bind(settings.server.clone())
         .await
         .map_err(|e| chain(&e))?;
+    tokio::spawn(reload(engine.clone(), matches));
     let connections = server.connections();
     tracing::info!(id = engine.id(), "conex is ready");
     settings.announce_ready();
@@ -112,6 +114,22 @@ async fn serve(settings: Settings) -> Result<(), String> {
     settings.remove_sockets();
     drop(pidfile);
     Ok(())
+}
+
+/// Reads the configuration again at every SIGHUP; what is about registries takes effect.
+async fn reload(engine: Engine, matches: Matches) {
+    let Ok(mut hangup) = signal(SignalKind::hangup()) else {
+        return;
+    };
+    while hangup.recv().await.is_some() {
+        match settings::resolve(&matches) {
+            Ok(settings) => {
+                engine.set_registries(settings.engine.registry);
+                tracing::info!("the configuration was read again: registries are set anew");
+            }
+            Err(error) => tracing::error!(error, "the configuration is not taken over"),
+        }
+    }
 }
 
 /// Until the daemon is told to end, or has nothing to do.

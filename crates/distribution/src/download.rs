@@ -68,25 +68,35 @@ impl Repository {
         sink: &mut S,
         watch: &dyn Watch,
     ) -> Result<(), Error> {
+        let mut round = self.round(|session| session.endpoint.capabilities.pull);
+        while let Some(session) = round.next() {
+            if let Some(answer) = round.heard(self.fetch_from(session, blob, sink, watch).await)? {
+                return Ok(answer);
+            }
+        }
+        Err(round.error())
+    }
+
+    async fn fetch_from<S: BlobSink>(
+        &self,
+        session: &Session,
+        blob: &Descriptor,
+        sink: &mut S,
+        watch: &dyn Watch,
+    ) -> Result<(), Error> {
+        // Layers that registries must not pass on say themselves where they are.
         let foreign = media_type::is_foreign_layer(&blob.media_type);
-        self.first(
-            |session| session.endpoint.capabilities.pull,
-            async |session: &Session| {
-                // Layers that registries must not pass on say themselves where they are.
-                for url in blob.urls.iter().filter(|_| foreign) {
-                    if let Ok(url) = Url::parse(url)
-                        && matches!(url.scheme(), "http" | "https")
-                        && let Ok(response) = self.open(session, blob, url, sink.position()).await
-                    {
-                        return receive(session, response, blob, sink, watch).await;
-                    }
-                }
-                let url = session.endpoint.url(&format!("blobs/{}", blob.digest))?;
-                let response = self.open(session, blob, url, sink.position()).await?;
-                receive(session, response, blob, sink, watch).await
-            },
-        )
-        .await
+        for url in blob.urls.iter().filter(|_| foreign) {
+            if let Ok(url) = Url::parse(url)
+                && matches!(url.scheme(), "http" | "https")
+                && let Ok(response) = self.open(session, blob, url, sink.position()).await
+            {
+                return receive(session, response, blob, sink, watch).await;
+            }
+        }
+        let url = session.endpoint.url(&format!("blobs/{}", blob.digest))?;
+        let response = self.open(session, blob, url, sink.position()).await?;
+        receive(session, response, blob, sink, watch).await
     }
 
     /// Asks for a blob from a byte on.

@@ -65,13 +65,7 @@ impl Repository {
         let tag = reference.tag().unwrap_or_default();
         let mut failures = 0;
         loop {
-            let asked = self
-                .first(
-                    |session| session.endpoint.capabilities.resolve,
-                    async |session: &Session| self.head(session, tag).await,
-                )
-                .await;
-            match asked {
+            match self.head_anywhere(tag).await {
                 Ok(resolved) => return Ok(resolved),
                 Err(error) => {
                     failures += 1;
@@ -86,6 +80,26 @@ impl Repository {
                 }
             }
         }
+    }
+
+    async fn head_anywhere(&self, tag: &str) -> Result<Resolved, Error> {
+        let mut round = self.round(|session| session.endpoint.capabilities.resolve);
+        while let Some(session) = round.next() {
+            if let Some(answer) = round.heard(self.head(session, tag).await)? {
+                return Ok(answer);
+            }
+        }
+        Err(round.error())
+    }
+
+    async fn get_anywhere(&self, digest: &Digest) -> Result<Fetched, Error> {
+        let mut round = self.round(|session| session.endpoint.capabilities.pull);
+        while let Some(session) = round.next() {
+            if let Some(answer) = round.heard(self.get(session, digest.as_str(), Some(digest)).await)? {
+                return Ok(answer);
+            }
+        }
+        Err(round.error())
     }
 
     async fn head(&self, session: &Session, tag: &str) -> Result<Resolved, Error> {
@@ -119,15 +133,7 @@ impl Repository {
     pub async fn manifest(&self, digest: &Digest) -> Result<Fetched, Error> {
         let mut failures = 0;
         loop {
-            let asked = self
-                .first(
-                    |session| session.endpoint.capabilities.pull,
-                    async |session: &Session| {
-                        self.get(session, digest.as_str(), Some(digest)).await
-                    },
-                )
-                .await;
-            match asked {
+            match self.get_anywhere(digest).await {
                 Ok(fetched) => return Ok(fetched),
                 Err(error) => {
                     failures += 1;

@@ -80,57 +80,93 @@ impl Repository {
         another && !self.sessions[index].has_answered()
     }
 
-    /// Asks one host after the other until one has an answer.
-    ///
-    /// A mirror's failure is passed over. The registry itself is asked in another way (http after https) only if it
-    /// has not answered in the first.
-    pub(crate) async fn first<T>(
-        &self,
-        suits: impl Fn(&Session) -> bool,
-        mut ask: impl AsyncFnMut(&Session) -> Result<T, Error>,
-    ) -> Result<T, Error> {
+    /// The hosts to ask, one after the other until one has an answer.
+    pub(crate) fn round(&self, suits: impl Fn(&Session) -> bool) -> Round<'_> {
         let preferred = self.preferred.load(Ordering::Relaxed);
         let mut order: Vec<usize> = (0..self.sessions.len()).collect();
+        order.retain(|index| suits(&self.sessions[*index]));
         order.sort_by_key(|index| *index != preferred);
-        let mut failure: Option<(Role, Error)> = None;
-        for index in order {
-            let session = &self.sessions[index];
-            let role = session.endpoint.role;
-            if !suits(session) || (role == Role::Registry && self.is_settled(index)) {
+        Round {
+            repository: self,
+            left: order.into_iter(),
+            asked: 0,
+            failure: None,
+        }
+    }
+}
+
+/// One question to the hosts of a repository.
+///
+/// A mirror's failure is passed over. The registry itself is asked in another way (http after https) only if it has
+/// not answered in the first.
+#[derive(Debug)]
+pub(crate) struct Round<'a> {
+    repository: &'a Repository,
+    left: std::vec::IntoIter<usize>,
+    asked: usize,
+    failure: Option<(Role, Error)>,
+}
+
+impl<'a> Round<'a> {
+    /// The next host to ask.
+    pub(crate) fn next(&mut self) -> Option<&'a Session> {
+        let repository = self.repository;
+        for index in self.left.by_ref() {
+            let session = &repository.sessions[index];
+            if session.endpoint.role == Role::Registry && repository.is_settled(index) {
                 continue;
             }
-            match ask(session).await {
-                Ok(answer) => {
-                    self.preferred.store(index, Ordering::Relaxed);
-                    return Ok(answer);
+            self.asked = index;
+            return Some(session);
+        }
+        None
+    }
+
+    /// What the host said: an answer ends the round, an error only if no other host can help.
+    pub(crate) fn heard<T>(&mut self, said: Result<T, Error>) -> Result<Option<T>, Error> {
+        let session = &self.repository.sessions[self.asked];
+        let role = session.endpoint.role;
+        match said {
+            Ok(answer) => {
+                self.repository
+                    .preferred
+                    .store(self.asked, Ordering::Relaxed);
+                Ok(Some(answer))
+            }
+            Err(error) if !error.another_host_may_help() => Err(error),
+            Err(error) => {
+                if role == Role::Mirror {
+                    tracing::warn!(
+                        mirror = session.endpoint.authority(),
+                        %error,
+                        "a mirror does not help"
+                    );
                 }
-                Err(error) if !error.another_host_may_help() => return Err(error),
-                Err(error) => {
-                    if role == Role::Mirror {
-                        tracing::warn!(
-                            mirror = session.endpoint.authority(),
-                            %error,
-                            "a mirror does not help"
-                        );
-                    }
-                    // The registry's own error is the one to tell, and of its two ways the one that answered.
-                    let told = failure.as_ref().is_some_and(|(role, error)| {
-                        *role == Role::Registry && !spoke_otherwise(error)
-                    });
-                    if !told || (role == Role::Registry && session.has_answered()) {
-                        failure = Some((role, error));
-                    }
+                // The registry's own error is the one to tell, and of its two ways the one that answered.
+                let told = self.failure.as_ref().is_some_and(|(role, error)| {
+                    *role == Role::Registry && !spoke_otherwise(error)
+                });
+                if !told || (role == Role::Registry && session.has_answered()) {
+                    self.failure = Some((role, error));
                 }
+                Ok(None)
             }
         }
-        Err(match failure {
+    }
+
+    /// Nobody had an answer.
+    pub(crate) fn error(self) -> Error {
+        match self.failure {
             Some((_, error)) => error,
             None => Error::Answer {
-                message: format!("no host is configured for {}", self.reference.familiar()),
+                message: format!(
+                    "no host is configured for {}",
+                    self.repository.reference.familiar()
+                ),
                 transient: false,
                 after: None,
             },
-        })
+        }
     }
 }
 

@@ -22,11 +22,13 @@ struct Page {
 impl Repository {
     /// All tags, in order.
     pub async fn tags(&self) -> Result<Vec<String>, Error> {
-        self.first(
-            |session| session.endpoint.capabilities.resolve,
-            async |session: &Session| self.tags_of(session).await,
-        )
-        .await
+        let mut round = self.round(|session| session.endpoint.capabilities.resolve);
+        while let Some(session) = round.next() {
+            if let Some(answer) = round.heard(self.tags_of(session).await)? {
+                return Ok(answer);
+            }
+        }
+        Err(round.error())
     }
 
     async fn tags_of(&self, session: &Session) -> Result<Vec<String>, Error> {

@@ -55,21 +55,25 @@ pub struct Upload {
 impl Repository {
     /// Whether the registry has a blob.
     pub async fn has_blob(&self, digest: &Digest) -> Result<bool, Error> {
-        self.first(
-            |_| true,
-            async |session: &Session| {
-                let scope = self.scope(session);
-                let url = session.endpoint.url(&format!("blobs/{digest}"))?;
-                let ask = Ask::new(Method::HEAD, url, &scope);
-                let response = session.send(&ask).await?;
-                match response.status() {
-                    status if status.is_success() => Ok(true),
-                    StatusCode::NOT_FOUND => Ok(false),
-                    _ => Err(refused(response, &ask.method, &ask.url).await),
-                }
-            },
-        )
-        .await
+        let mut round = self.round(|_| true);
+        while let Some(session) = round.next() {
+            if let Some(answer) = round.heard(self.look_for(session, digest).await)? {
+                return Ok(answer);
+            }
+        }
+        Err(round.error())
+    }
+
+    async fn look_for(&self, session: &Session, digest: &Digest) -> Result<bool, Error> {
+        let scope = self.scope(session);
+        let url = session.endpoint.url(&format!("blobs/{digest}"))?;
+        let ask = Ask::new(Method::HEAD, url, &scope);
+        let response = session.send(&ask).await?;
+        match response.status() {
+            status if status.is_success() => Ok(true),
+            StatusCode::NOT_FOUND => Ok(false),
+            _ => Err(refused(response, &ask.method, &ask.url).await),
+        }
     }
 
     /// Begins to send a blob: asks whether it is there, and whether it can be had from `mount_from`, another
@@ -84,30 +88,38 @@ impl Repository {
         {
             return Ok(Started::Exists);
         }
-        self.first(
-            |_| true,
-            async |session: &Session| {
-                let scope = self.scope(session);
-                let mut url = session.endpoint.url("blobs/uploads/")?;
-                let mounting = digest.zip(mount_from);
-                if let Some((digest, from)) = mounting {
-                    url.query_pairs_mut()
-                        .append_pair("mount", digest.as_str())
-                        .append_pair("from", from);
-                }
-                let mut ask = Ask::new(Method::POST, url, &scope);
-                ask.body = Some(Bytes::new());
-                let response = session.send(&ask).await?;
-                match response.status() {
-                    StatusCode::CREATED if mounting.is_some() => Ok(Started::Mounted),
-                    StatusCode::ACCEPTED => Ok(Started::Upload(Upload {
-                        url: upload_url(&response, &ask.url)?,
-                    })),
-                    _ => Err(refused(response, &ask.method, &ask.url).await),
-                }
-            },
-        )
-        .await
+        let mounting = digest.zip(mount_from);
+        let mut round = self.round(|_| true);
+        while let Some(session) = round.next() {
+            if let Some(answer) = round.heard(self.ask_for_place(session, mounting).await)? {
+                return Ok(answer);
+            }
+        }
+        Err(round.error())
+    }
+
+    async fn ask_for_place(
+        &self,
+        session: &Session,
+        mounting: Option<(&Digest, &str)>,
+    ) -> Result<Started, Error> {
+        let scope = self.scope(session);
+        let mut url = session.endpoint.url("blobs/uploads/")?;
+        if let Some((digest, from)) = mounting {
+            url.query_pairs_mut()
+                .append_pair("mount", digest.as_str())
+                .append_pair("from", from);
+        }
+        let mut ask = Ask::new(Method::POST, url, &scope);
+        ask.body = Some(Bytes::new());
+        let response = session.send(&ask).await?;
+        match response.status() {
+            StatusCode::CREATED if mounting.is_some() => Ok(Started::Mounted),
+            StatusCode::ACCEPTED => Ok(Started::Upload(Upload {
+                url: upload_url(&response, &ask.url)?,
+            })),
+            _ => Err(refused(response, &ask.method, &ask.url).await),
+        }
     }
 
     /// Sends the bytes of a blob to its place, and names it by its digest.
@@ -121,38 +133,61 @@ impl Repository {
         watch: &dyn Watch,
     ) -> Result<(), Error> {
         let mut failures = 0;
-        let mut broken = false;
         loop {
-            let tried = self
-                .first(
-                    |_| true,
-                    async |session: &Session| {
-                        let offset = match broken {
-                            false => 0,
-                            true => match self.stand(session, &mut upload).await? {
-                                Some(offset) if offset <= blob.size_bytes => offset,
-                                // It has forgotten the upload: once more from the start.
-                                _ => {
-                                    upload = self.restart(session).await?;
-                                    0
-                                }
-                            },
-                        };
-                        if offset < blob.size_bytes || blob.size_bytes == 0 {
-                            self.send_rest(session, blob, source, offset, &mut upload, watch)
-                                .await?;
-                        }
-                        self.commit(session, &blob.digest, &upload).await
-                    },
-                )
-                .await;
-            let Err(error) = tried else { return Ok(()) };
+            let broken = failures > 0;
+            let tried = self.upload_anywhere(blob, source, &mut upload, broken, watch);
+            let Err(error) = tried.await else {
+                return Ok(());
+            };
             failures += 1;
-            broken = true;
             if !backoff::pause(&self.settings, failures, &error, watch).await {
                 return Err(error);
             }
         }
+    }
+
+    async fn upload_anywhere(
+        &self,
+        blob: &Descriptor,
+        source: &dyn BlobSource,
+        upload: &mut Upload,
+        broken: bool,
+        watch: &dyn Watch,
+    ) -> Result<(), Error> {
+        let mut round = self.round(|_| true);
+        while let Some(session) = round.next() {
+            if let Some(answer) = round.heard(self.upload_to(session, blob, source, upload, broken, watch).await)? {
+                return Ok(answer);
+            }
+        }
+        Err(round.error())
+    }
+
+    async fn upload_to(
+        &self,
+        session: &Session,
+        blob: &Descriptor,
+        source: &dyn BlobSource,
+        upload: &mut Upload,
+        broken: bool,
+        watch: &dyn Watch,
+    ) -> Result<(), Error> {
+        let offset = match broken {
+            false => 0,
+            true => match self.stand(session, upload).await? {
+                Some(offset) if offset <= blob.size_bytes => offset,
+                // It has forgotten the upload: once more from the start.
+                _ => {
+                    *upload = self.restart(session).await?;
+                    0
+                }
+            },
+        };
+        if offset < blob.size_bytes || blob.size_bytes == 0 {
+            self.send_rest(session, blob, source, offset, upload, watch)
+                .await?;
+        }
+        self.commit(session, &blob.digest, upload).await
     }
 
     async fn restart(&self, session: &Session) -> Result<Upload, Error> {
@@ -293,21 +328,7 @@ impl Repository {
         let expected = Digest::of(bytes);
         let mut failures = 0;
         loop {
-            let put = self
-                .first(
-                    |_| true,
-                    async |session: &Session| {
-                        let scope = self.scope(session);
-                        let url = session
-                            .endpoint
-                            .url(&format!("manifests/{tag_or_digest}"))?;
-                        let mut ask = Ask::new(Method::PUT, url, &scope)
-                            .header(header::CONTENT_TYPE, media_type);
-                        ask.body = Some(bytes.clone());
-                        session.expect(&ask).await
-                    },
-                )
-                .await;
+            let put = self.put_anywhere(tag_or_digest, media_type, bytes).await;
             let response = match put {
                 Ok(response) => response,
                 Err(error) => {
@@ -329,6 +350,35 @@ impl Repository {
                 _ => Ok(expected),
             };
         }
+    }
+
+    async fn put_anywhere(
+        &self,
+        tag_or_digest: &str,
+        media_type: &str,
+        bytes: &Bytes,
+    ) -> Result<Response, Error> {
+        let mut round = self.round(|_| true);
+        while let Some(session) = round.next() {
+            if let Some(answer) = round.heard(self.put(session, tag_or_digest, media_type, bytes).await)? {
+                return Ok(answer);
+            }
+        }
+        Err(round.error())
+    }
+
+    async fn put(
+        &self,
+        session: &Session,
+        tag_or_digest: &str,
+        media_type: &str,
+        bytes: &Bytes,
+    ) -> Result<Response, Error> {
+        let scope = self.scope(session);
+        let url = session.endpoint.url(&format!("manifests/{tag_or_digest}"))?;
+        let mut ask = Ask::new(Method::PUT, url, &scope).header(header::CONTENT_TYPE, media_type);
+        ask.body = Some(bytes.clone());
+        session.expect(&ask).await
     }
 }
 

@@ -41,6 +41,8 @@ pub struct Config {
     pub live_restore: bool,
     /// `--experimental`, shown in info.
     pub experimental: bool,
+    /// How registries are reached, and how much is fetched and sent at a time.
+    pub registry: crate::RegistrySettings,
     /// Sentences for the `Warnings` of info.
     pub warnings: Vec<String>,
 }
@@ -66,6 +68,7 @@ impl Config {
             debug: false,
             live_restore: true,
             experimental: false,
+            registry: crate::RegistrySettings::default(),
             warnings: Vec::new(),
         }
     }

@@ -7,6 +7,7 @@
 //!   state.db                       containers (hot, no fsync per commit)
 //!   image/image.db                 images, layers, references (synced)
 //!   image/recipes/<layer>          how the layer's archive comes back
+//!   image/partial/<digest>         blobs on their way in
 //!   containers/<id>/               config.json, hosts, hostname, resolv.conf, <id>-json.log
 //!   overlay2/<layer>/              layers and container layers
 //!   volumes/<name>/_data
@@ -67,6 +68,10 @@ impl Root {
 
     pub(crate) fn recipes(&self) -> PathBuf {
         self.data.join("image/recipes")
+    }
+
+    pub(crate) fn partial_blobs(&self) -> PathBuf {
+        self.data.join("image/partial")
     }
 
     pub(crate) fn containers(&self) -> PathBuf {

@@ -20,7 +20,8 @@ use crate::disk::Root;
 use crate::event::Events;
 use crate::image::Images;
 use crate::volume::Volumes;
-use crate::{Config, Error, container, process};
+use crate::registry::{Blobs, Remote};
+use crate::{Config, Error, RegistrySettings, container, process};
 
 /// A running engine; clones share it.
 #[derive(Debug, Clone)]
@@ -38,6 +39,7 @@ pub(crate) struct Inner {
     pub(crate) events: Arc<Events>,
     pub(crate) images: Images,
     pub(crate) volumes: Volumes,
+    pub(crate) remote: Remote,
     pub(crate) containers: RwLock<Table>,
     pub(crate) execs: crate::exec::Execs,
     pub(crate) cgroups: Layout,
@@ -106,6 +108,11 @@ impl Engine {
         &self.inner.id
     }
 
+    /// Replaces what is said about registries; pulls and pushes under way go on as they began.
+    pub fn set_registries(&self, settings: RegistrySettings) {
+        self.inner.remote.replace(settings);
+    }
+
     /// Containers that run or will be started again: an engine that started
     /// itself stays for them.
     pub fn busy_containers(&self) -> usize {
@@ -158,6 +165,7 @@ impl Inner {
             volumes: Volumes::open(root.volumes(), Arc::clone(&events))?,
             events,
             images,
+            remote: Remote::new(&config, Blobs::open(&root.partial_blobs())?),
             containers: RwLock::default(),
             execs: crate::exec::Execs::default(),
             cgroups: Layout::detect()?,

@@ -16,6 +16,7 @@ mod layer;
 mod list;
 mod load;
 mod prune;
+mod origin;
 mod record;
 mod remove;
 mod save;

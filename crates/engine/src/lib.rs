@@ -23,6 +23,7 @@ mod image;
 mod info;
 mod name;
 mod process;
+mod registry;
 mod time;
 mod volume;
 
@@ -31,3 +32,4 @@ pub use container::attach::Attachment;
 pub use container::logs::Logs;
 pub use engine::{Engine, OpenError};
 pub use error::{Error, ErrorKind};
+pub use registry::RegistrySettings;

@@ -4,6 +4,7 @@
 mod container;
 mod exec;
 mod image;
+mod registry;
 mod system;
 mod table;
 mod volume;
@@ -123,6 +124,10 @@ async fn dispatch(
         Route::ImageInspect(name) => image::inspect(&call, &name),
         Route::ImageSave(name) => image::save(&call, name).await,
         Route::ImageLoad => image::load(call).await,
+        Route::ImagePush(name) => registry::push(&call, name).await,
+        Route::ImageSearch => registry::search(&call).await,
+        Route::DistributionInspect(name) => registry::inspect(&call, &name).await,
+        Route::Auth => registry::auth(call).await,
         Route::ImageTag(name) => image::tag(&call, name).await,
         Route::ImageRemove(name) => image::remove(&call, name).await,
         Route::ImageHistory(name) => image::history(&call, &name),

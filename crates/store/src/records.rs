@@ -4,6 +4,7 @@
 //! [`crate::db::Database::submit`] and [`crate::db::Database::run`] alike. What is in the
 //! JSON texts is the engine's business.
 
+pub mod blobs;
 pub mod containers;
 pub mod images;
 

@@ -58,3 +58,27 @@ pub struct SaveOptions {
     /// Platforms they must be for, each as JSON or `os[/arch[/variant]]`; empty takes any.
     pub platforms: Vec<String>,
 }
+
+/// Options of `POST /images/create?fromImage=`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PullOptions {
+    /// The image's name, perhaps with a tag or digest.
+    pub image: String,
+    /// A tag or digest; empty takes the name's, and without one all tags.
+    pub tag: String,
+    /// Platform, `os[/arch[/variant]]`.
+    pub platform: Option<String>,
+    /// The header `X-Registry-Auth`; empty is nobody.
+    pub auth: String,
+}
+
+/// Options of `POST /images/{name}/push`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PushOptions {
+    /// A tag; empty takes the name's, and without one all tags.
+    pub tag: String,
+    /// Platform, `os[/arch[/variant]]`.
+    pub platform: Option<String>,
+    /// The header `X-Registry-Auth`; empty is nobody.
+    pub auth: String,
+}

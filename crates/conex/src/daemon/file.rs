@@ -13,6 +13,8 @@ const KEYS: &[(&str, &str)] = &[
     ("default-ulimits", "default-ulimit"),
     ("registry-mirrors", "registry-mirror"),
     ("insecure-registries", "insecure-registry"),
+    ("mirrors", "mirror"),
+    ("certificate-dirs", "certificate-dir"),
     ("dns-opts", "dns-opt"),
     ("exec-opts", "exec-opt"),
     ("runtimes", "add-runtime"),
@@ -91,6 +93,14 @@ pub(super) fn words(value: &Value) -> Vec<String> {
     };
     match value {
         Value::Array(list) => list.iter().map(word).collect(),
+        // mirrors: {"ghcr.io": ["https://a", "https://b"]}
+        Value::Object(map) if map.values().any(Value::is_array) => map
+            .iter()
+            .flat_map(|(key, value)| {
+                let values = words(value);
+                values.into_iter().map(move |value| format!("{key}={value}"))
+            })
+            .collect(),
         Value::Object(map) => map
             .iter()
             .map(|(key, value)| match value.as_object() {
@@ -132,6 +142,8 @@ mod tests {
         assert_eq!(words(&json!({"max-size": "10m"})), ["max-size=10m"]);
         let limit = json!({"nofile": {"Name": "nofile", "Soft": 1, "Hard": 2}});
         assert_eq!(words(&limit), ["nofile=1:2"]);
+        let mirrors = json!({"r.lan": ["a", "b"], "s.lan": "c"});
+        assert_eq!(words(&mirrors), ["r.lan=a", "r.lan=b", "s.lan=c"]);
         assert_eq!(words(&json!(true)), ["true"]);
     }
 

@@ -59,6 +59,34 @@ pub(super) const EFFECTIVE: &[Flag] = &[
         "Run an init in the container to forward signals and reap processes",
     ),
     Flag::list("log-opt", "Default log driver options for containers"),
+    Flag::string("http-proxy", "HTTP proxy URL to use for outgoing traffic"),
+    Flag::string("https-proxy", "HTTPS proxy URL to use for outgoing traffic"),
+    Flag::list(
+        "insecure-registry",
+        "Use insecure communication with this registry",
+    ),
+    Flag::int(
+        "max-concurrent-downloads",
+        "Set the max concurrent downloads",
+    ).default("3"),
+    Flag::int("max-concurrent-uploads", "Set the max concurrent uploads").default("5"),
+    Flag::int(
+        "max-download-attempts",
+        "Set the max download attempts for each pull",
+    ).default("5"),
+    Flag::string(
+        "no-proxy",
+        "Comma-separated list of hosts or IP addresses for which the proxy is skipped",
+    ),
+    Flag::list("registry-mirror", "Preferred registry mirror"),
+    Flag::list(
+        "certificate-dir",
+        "Directory of registries' certificates and hosts.toml (default /etc/conex/certs.d, then /etc/docker/certs.d)",
+    ),
+    Flag::list(
+        "mirror",
+        "Place asked before a registry, for any image (PREFIX=URL)",
+    ),
     Flag::bool(
         "no-new-privileges",
         "Set no-new-privileges by default for new containers",
@@ -146,17 +174,11 @@ pub(super) const WITHOUT_EFFECT: &[Flag] = &[
         "host-gateway-ip",
         "IP addresses that the special 'host-gateway' string resolves to",
     ),
-    Flag::string("http-proxy", "HTTP proxy URL to use for outgoing traffic"),
-    Flag::string("https-proxy", "HTTPS proxy URL to use for outgoing traffic"),
     Flag::bool(
         "icc",
         "Enable inter-container communication for the default bridge network",
     ),
     Flag::string("init-path", "Path to the docker-init binary"),
-    Flag::list(
-        "insecure-registry",
-        "Use insecure communication with this registry",
-    ),
     Flag::string(
         "ip",
         "Host IP for port publishing from the default bridge network",
@@ -176,29 +198,15 @@ pub(super) const WITHOUT_EFFECT: &[Flag] = &[
         "ipv6",
         "Enable IPv6 networking for the default bridge network",
     ),
-    Flag::int(
-        "max-concurrent-downloads",
-        "Set the max concurrent downloads",
-    ),
-    Flag::int("max-concurrent-uploads", "Set the max concurrent uploads"),
-    Flag::int(
-        "max-download-attempts",
-        "Set the max download attempts for each pull",
-    ),
     Flag::string(
         "metrics-addr",
         "Set default address and port to serve the metrics api on",
     ),
     Flag::int("mtu", "Set the MTU for the default bridge network"),
     Flag::int("network-control-plane-mtu", "Network Control plane MTU"),
-    Flag::string(
-        "no-proxy",
-        "Comma-separated list of hosts or IP addresses for which the proxy is skipped",
-    ),
     Flag::list("node-generic-resource", "Advertise user-defined resource"),
     Flag::int("oom-score-adjust", "Set the oom_score_adj for the daemon"),
     Flag::bool("raw-logs", "Full timestamps without ANSI coloring"),
-    Flag::list("registry-mirror", "Preferred registry mirror"),
     Flag::bool("selinux-enabled", "Enable selinux support"),
     Flag::list("storage-opt", "Storage driver options"),
     Flag::string(

@@ -12,6 +12,8 @@ use conex_server::{Config as ServerConfig, Listener};
 
 use super::{file, flags};
 
+mod registry;
+
 /// Everything resolved.
 #[derive(Debug)]
 pub(super) struct Settings {
@@ -32,6 +34,8 @@ struct Values<'a> {
     matches: &'a Matches,
     file: BTreeMap<String, Vec<String>>,
     stop_timeout: Option<i64>,
+    /// The file's `proxies`, by its own keys.
+    proxies: BTreeMap<String, String>,
 }
 
 impl Values<'_> {
@@ -116,6 +120,7 @@ pub(super) fn resolve(matches: &Matches) -> Result<Settings, String> {
     if let Some(seconds) = values.stop_timeout {
         engine.stop_timeout_seconds = seconds;
     }
+    engine.registry = registry::settings(&values)?;
     let runtime = values.text("default-runtime");
     if !["conex", "runc", "io.containerd.runc.v2"].contains(&runtime.as_str()) {
         return Err(format!(
@@ -182,8 +187,13 @@ fn read(matches: &Matches) -> Result<Values<'_>, String> {
         matches,
         file: BTreeMap::new(),
         stop_timeout: None,
+        proxies: BTreeMap::new(),
     };
     for (key, value) in &map {
+        if let ("proxies", Some(map)) = (key.as_str(), value.as_object()) {
+            let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+            values.proxies = map.iter().map(|(k, v)| (k.clone(), text(v))).collect();
+        }
         if key == "default-stop-timeout" {
             values.stop_timeout = value.as_i64();
         }

@@ -37,13 +37,11 @@ pub(super) fn inspect(call: &Call, name: &str) -> Result<Response<Body>, Error> 
     ))
 }
 
-/// Makes an image of a file system in the body. Pulling goes by the same route and is refused.
+/// Makes an image of a file system in the body. Pulling goes by the same route.
 pub(super) async fn create(call: Call) -> Result<Response<Body>, Error> {
     let query = &call.query;
     if query.non_empty("fromImage").is_some() {
-        return Err(Error::NotImplemented(
-            "pulling images is not supported by this engine yet: import them instead",
-        ));
+        return super::registry::pull(&call).await;
     }
     match query.non_empty("fromSrc") {
         Some("-") => {}

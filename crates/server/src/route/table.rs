@@ -32,6 +32,10 @@ pub(super) enum Route<'a> {
     ImageList,
     ImageCreate,
     ImageInspect(String),
+    ImagePush(String),
+    ImageSearch,
+    DistributionInspect(String),
+    Auth,
     ImageTag(String),
     ImageRemove(String),
     ImageHistory(String),
@@ -82,6 +86,7 @@ fn find_get<'a>(segments: &[&'a str]) -> Option<Route<'a>> {
         ["containers", name, "top"] => Route::ContainerTop(some(name)?),
         ["exec", id, "json"] => Route::ExecInspect(some(id)?),
         ["images", "json"] => Route::ImageList,
+        ["images", "search"] => Route::ImageSearch,
         ["images", name @ .., "json"] => Route::ImageInspect(join(name)?),
         ["images", name @ .., "history"] => Route::ImageHistory(join(name)?),
         ["system", "df"] => Route::DiskUsage,
@@ -91,6 +96,7 @@ fn find_get<'a>(segments: &[&'a str]) -> Option<Route<'a>> {
         ["volumes", name] => Route::VolumeInspect(some(name)?),
         ["images", "get"] => Route::ImageSave(None),
         ["images", name @ .., "get"] => Route::ImageSave(Some(join(name)?)),
+        ["distribution", name @ .., "json"] => Route::DistributionInspect(join(name)?),
         ["swarm"] | ["swarm", "unlockkey"] => Route::Swarm,
         ["nodes" | "services" | "tasks" | "secrets" | "configs"]
         | ["nodes" | "services" | "tasks" | "secrets" | "configs", _]
@@ -128,6 +134,8 @@ fn find_post<'a>(segments: &[&'a str]) -> Option<Route<'a>> {
         ["conex", "repair"] => Route::Check { repair: true },
         ["volumes", "create"] => Route::VolumeCreate,
         ["volumes", "prune"] => Route::VolumePrune,
+        ["images", name @ .., "push"] => Route::ImagePush(join(name)?),
+        ["auth"] => Route::Auth,
         ["swarm", "init" | "join"] => Route::SwarmSetup,
         ["swarm", "leave" | "update" | "unlock"]
         | ["services" | "secrets" | "configs", "create"]
@@ -233,6 +241,14 @@ mod tests {
                 r#"ImageInspect("r.io:5000/a/b:1")"#,
             ),
             (Method::POST, "images/a/b/tag", r#"ImageTag("a/b")"#),
+            (Method::POST, "images/a/b/push", r#"ImagePush("a/b")"#),
+            (Method::GET, "images/search", "ImageSearch"),
+            (Method::POST, "auth", "Auth"),
+            (
+                Method::GET,
+                "distribution/r.io:5000/a/json",
+                r#"DistributionInspect("r.io:5000/a")"#,
+            ),
             (Method::DELETE, "images/a/b:1", r#"ImageRemove("a/b:1")"#),
             (Method::GET, "images/a/b/history", r#"ImageHistory("a/b")"#),
             (Method::POST, "images/prune", "ImagePrune"),

@@ -74,6 +74,7 @@ pub const MIGRATIONS: &[&str] = &[
             DELETE FROM manifests WHERE digest = old.digest;
         END;
 ",
+    super::blobs::MIGRATION,
 ];
 
 /// One image.
