@@ -139,6 +139,15 @@ impl Client {
         self
     }
 
+    /// Another client of the same engine, sending one more header: for what only some requests may carry.
+    #[must_use]
+    pub fn also_with_header(&self, name: &str, value: &str) -> Self {
+        let other = Self::new(self.shared.host.clone());
+        *lock(&other.shared.agreement) = self.agreement();
+        *lock(&other.shared.headers) = lock(&self.shared.headers).clone();
+        other.with_header(name, value)
+    }
+
     /// The address of the engine.
     #[must_use]
     pub fn host(&self) -> &Host {

@@ -95,7 +95,9 @@ impl Repository {
     async fn get_anywhere(&self, digest: &Digest) -> Result<Fetched, Error> {
         let mut round = self.round(|session| session.endpoint.capabilities.pull);
         while let Some(session) = round.next() {
-            if let Some(answer) = round.heard(self.get(session, digest.as_str(), Some(digest)).await)? {
+            if let Some(answer) =
+                round.heard(self.get(session, digest.as_str(), Some(digest)).await)?
+            {
                 return Ok(answer);
             }
         }

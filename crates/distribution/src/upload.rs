@@ -156,7 +156,10 @@ impl Repository {
     ) -> Result<(), Error> {
         let mut round = self.round(|_| true);
         while let Some(session) = round.next() {
-            if let Some(answer) = round.heard(self.upload_to(session, blob, source, upload, broken, watch).await)? {
+            if let Some(answer) = round.heard(
+                self.upload_to(session, blob, source, upload, broken, watch)
+                    .await,
+            )? {
                 return Ok(answer);
             }
         }
@@ -360,7 +363,9 @@ impl Repository {
     ) -> Result<Response, Error> {
         let mut round = self.round(|_| true);
         while let Some(session) = round.next() {
-            if let Some(answer) = round.heard(self.put(session, tag_or_digest, media_type, bytes).await)? {
+            if let Some(answer) =
+                round.heard(self.put(session, tag_or_digest, media_type, bytes).await)?
+            {
                 return Ok(answer);
             }
         }
@@ -375,7 +380,9 @@ impl Repository {
         bytes: &Bytes,
     ) -> Result<Response, Error> {
         let scope = self.scope(session);
-        let url = session.endpoint.url(&format!("manifests/{tag_or_digest}"))?;
+        let url = session
+            .endpoint
+            .url(&format!("manifests/{tag_or_digest}"))?;
         let mut ask = Ask::new(Method::PUT, url, &scope).header(header::CONTENT_TYPE, media_type);
         ask.body = Some(bytes.clone());
         session.expect(&ask).await

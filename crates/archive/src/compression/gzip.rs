@@ -44,11 +44,7 @@ struct Block {
     crc: Crc,
 }
 
-fn compress_on(
-    workers: usize,
-    source: &mut dyn Read,
-    sink: &mut dyn Write,
-) -> io::Result<()> {
+fn compress_on(workers: usize, source: &mut dyn Read, sink: &mut dyn Write) -> io::Result<()> {
     std::thread::scope(|scope| {
         let mut lanes = Vec::with_capacity(workers);
         for _ in 0..workers {
@@ -81,9 +77,7 @@ fn drive(lanes: &[Lane], source: &mut dyn Read, sink: &mut dyn Write) -> io::Res
     loop {
         let mut content: Vec<u8> = std::mem::take(&mut spare);
         content.clear();
-        source
-            .take(BLOCK_BYTES as u64)
-            .read_to_end(&mut content)?;
+        source.take(BLOCK_BYTES as u64).read_to_end(&mut content)?;
         if content.is_empty() {
             break;
         }

@@ -1,13 +1,18 @@
 //! The tree: every name and what it leads to, in the order help lists them.
 
-use super::{Entry, Section, container, image, inspect, system, volume};
+use super::{Entry, Section, container, image, inspect, registry, system, volume};
 
 /// The names after the program's own.
 pub static ROOT: &[Entry] = &[
     Entry::command("run", &container::run::COMMAND).section(Section::Common),
     Entry::command("exec", &container::exec::COMMAND).section(Section::Common),
     Entry::command("ps", &container::ls::COMMAND).section(Section::Common),
+    Entry::command("pull", &image::pull::COMMAND).section(Section::Common),
+    Entry::command("push", &image::push::COMMAND).section(Section::Common),
     Entry::command("images", &image::ls::COMMAND).section(Section::Common),
+    Entry::command("login", &registry::login::COMMAND).section(Section::Common),
+    Entry::command("logout", &registry::logout::COMMAND).section(Section::Common),
+    Entry::command("search", &registry::search::COMMAND).section(Section::Common),
     Entry::command("version", &system::version::COMMAND).section(Section::Common),
     Entry::command("info", &system::info::COMMAND).section(Section::Common),
     Entry::group("container", "Manage containers", CONTAINER),
@@ -68,6 +73,8 @@ static IMAGE: &[Entry] = &[
     Entry::command("load", &image::load::COMMAND),
     Entry::command("ls", &image::ls::COMMAND).aliases(&["list"]),
     Entry::command("prune", &image::prune::COMMAND),
+    Entry::command("pull", &image::pull::COMMAND),
+    Entry::command("push", &image::push::COMMAND),
     Entry::command("rm", &image::rm::COMMAND).aliases(&["remove"]),
     Entry::command("save", &image::save::COMMAND),
     Entry::command("tag", &image::tag::COMMAND),

@@ -98,7 +98,9 @@ pub(super) fn words(value: &Value) -> Vec<String> {
             .iter()
             .flat_map(|(key, value)| {
                 let values = words(value);
-                values.into_iter().map(move |value| format!("{key}={value}"))
+                values
+                    .into_iter()
+                    .map(move |value| format!("{key}={value}"))
             })
             .collect(),
         Value::Object(map) => map

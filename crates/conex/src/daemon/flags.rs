@@ -68,12 +68,14 @@ pub(super) const EFFECTIVE: &[Flag] = &[
     Flag::int(
         "max-concurrent-downloads",
         "Set the max concurrent downloads",
-    ).default("3"),
+    )
+    .default("3"),
     Flag::int("max-concurrent-uploads", "Set the max concurrent uploads").default("5"),
     Flag::int(
         "max-download-attempts",
         "Set the max download attempts for each pull",
-    ).default("5"),
+    )
+    .default("5"),
     Flag::string(
         "no-proxy",
         "Comma-separated list of hosts or IP addresses for which the proxy is skipped",

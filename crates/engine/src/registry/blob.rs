@@ -151,7 +151,9 @@ impl Blobs {
                 shared: Arc::clone(&filling),
                 position: filling.state().bytes,
             };
-            filling.stage.send_replace(Stage::Downloading(sink.position));
+            filling
+                .stage
+                .send_replace(Stage::Downloading(sink.position));
             let end = repository
                 .download(&filling.blob, &mut sink, &*filling)
                 .await;
@@ -260,11 +262,7 @@ impl Shared {
     /// Waits until there are bytes behind `position`, and says where they end; the same position is the blob's end.
     ///
     /// Errors: the download failed, or `is_over` says that nobody wants it any more.
-    pub(super) fn wait_beyond(
-        &self,
-        position: u64,
-        is_over: impl Fn() -> bool,
-    ) -> io::Result<u64> {
+    pub(super) fn wait_beyond(&self, position: u64, is_over: impl Fn() -> bool) -> io::Result<u64> {
         let mut state = self.state();
         loop {
             if is_over() {
@@ -313,9 +311,8 @@ impl BlobSink for Sink {
 
     async fn write(&mut self, piece: Bytes) -> io::Result<()> {
         // A full disk or its write-back may hold this up: other tasks go elsewhere.
-        let written = tokio::task::block_in_place(|| {
-            self.shared.file.write_all_at(&piece, self.position)
-        });
+        let written =
+            tokio::task::block_in_place(|| self.shared.file.write_all_at(&piece, self.position));
         written.map_err(|e| {
             let path = self.shared.path.display();
             io::Error::new(e.kind(), format!("write {path}: {e}"))

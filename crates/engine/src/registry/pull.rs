@@ -66,7 +66,10 @@ impl Engine {
         // Old clients send what is no header; they mean nobody.
         let credentials = Credentials::from_header(&options.auth).unwrap_or_default();
         let platform = match options.platform.as_deref().filter(|p| !p.is_empty()) {
-            Some(text) => Some(text.parse::<Platform>().map_err(|e| Error::invalid(e.to_string()))?),
+            Some(text) => Some(
+                text.parse::<Platform>()
+                    .map_err(|e| Error::invalid(e.to_string()))?,
+            ),
             None => None,
         };
         let pull = Pull {
@@ -118,7 +121,9 @@ fn named(image: &str, tag: &str) -> Result<Reference, Error> {
     match tag {
         "" => Ok(reference),
         digest if digest.contains(':') => {
-            let digest = digest.parse().map_err(|e: conex_spec::digest::DigestError| invalid(&e))?;
+            let digest = digest
+                .parse()
+                .map_err(|e: conex_spec::digest::DigestError| invalid(&e))?;
             Ok(reference.without_tag().with_digest(digest))
         }
         tag => reference.with_tag(tag).map_err(|e| invalid(&e)),
@@ -180,7 +185,10 @@ impl Pull {
         }
         let fetched = match resolved.fetched {
             Some(fetched) => fetched,
-            None => repository.manifest(&digest).await.map_err(|e| refused(&e))?,
+            None => repository
+                .manifest(&digest)
+                .await
+                .map_err(|e| refused(&e))?,
         };
         let content = self.choose(&repository, fetched).await?;
         let config = ImageConfig::load(&content.config).map_err(|e| Error::invalid(chain(&e)))?;
@@ -239,7 +247,9 @@ impl Pull {
                 .await
                 .map_err(|e| refused(&e))?;
         }
-        Err(Error::invalid("the image's index leads to further indexes, and no image"))
+        Err(Error::invalid(
+            "the image's index leads to further indexes, and no image",
+        ))
     }
 
     /// Fetches and unpacks what is missing, and names the image.
@@ -268,7 +278,9 @@ impl Pull {
                     .await?
             }
         };
-        teller.tell(Message::status(format!("Digest: {digest}"))).await;
+        teller
+            .tell(Message::status(format!("Digest: {digest}")))
+            .await;
         let familiar = reference.familiar();
         let status = match is_new {
             true => format!("Status: Downloaded newer image for {familiar}"),
@@ -513,10 +525,8 @@ impl Fetch {
             }
             if download.is_damaged() {
                 download.remove();
-                failure.error = Error::new(
-                    ErrorKind::System,
-                    Following::mismatch(&layer.blob.digest),
-                );
+                failure.error =
+                    Error::new(ErrorKind::System, Following::mismatch(&layer.blob.digest));
                 failure.damaged = true;
             }
         }
@@ -582,7 +592,8 @@ impl Progress for Fetch {
         let layer = &self.layers[layer];
         if layer.state().downloaded {
             let total = layer.blob.size_bytes;
-            self.teller.hint(bar(layer.id(), "Extracting", bytes, total));
+            self.teller
+                .hint(bar(layer.id(), "Extracting", bytes, total));
         }
     }
 
@@ -599,7 +610,8 @@ impl Progress for Fetch {
         let total = layer.blob.size_bytes;
         self.teller
             .tell_blocking(bar(layer.id(), "Extracting", total, total));
-        self.teller.tell_blocking(state(layer.id(), "Pull complete"));
+        self.teller
+            .tell_blocking(state(layer.id(), "Pull complete"));
     }
 }
 

@@ -260,7 +260,11 @@ impl Push {
         };
         let candidates = layer.candidates();
         for (blob, ours) in &candidates {
-            if repository.has_blob(&blob.digest).await.map_err(|e| denied(&e))? {
+            if repository
+                .has_blob(&blob.digest)
+                .await
+                .map_err(|e| denied(&e))?
+            {
                 self.teller.tell(state(id, "Layer already exists")).await;
                 return Ok(sent(blob.clone(), *ours));
             }
@@ -269,7 +273,9 @@ impl Push {
             let Some(from) = layer.sibling(name, &blob.digest) else {
                 continue;
             };
-            let asked = repository.start_upload(Some(&blob.digest), Some(&from)).await;
+            let asked = repository
+                .start_upload(Some(&blob.digest), Some(&from))
+                .await;
             match asked.map_err(|e| denied(&e))? {
                 Started::Exists => {
                     self.teller.tell(state(id, "Layer already exists")).await;
@@ -283,7 +289,11 @@ impl Push {
                 Started::Upload(_) => {}
             }
         }
-        let ours = |digest: &Digest| candidates.iter().any(|(b, ours)| *ours && b.digest == *digest);
+        let ours = |digest: &Digest| {
+            candidates
+                .iter()
+                .any(|(b, ours)| *ours && b.digest == *digest)
+        };
         if let Some(wanted) = layer.wanted.as_ref().filter(|wanted| !ours(&wanted.digest))
             && let Some(download) = self.fetch_again(layer, wanted).await
         {
@@ -327,9 +337,10 @@ impl Push {
 
     /// The manifest's own blob, from where it was last seen.
     async fn fetch_again(&self, layer: &Layer, wanted: &Descriptor) -> Option<Arc<Download>> {
-        let places = layer.known.iter().filter(|known| {
-            known.digest == wanted.digest.as_str() && !known.repository.is_empty()
-        });
+        let places = layer
+            .known
+            .iter()
+            .filter(|known| known.digest == wanted.digest.as_str() && !known.repository.is_empty());
         for place in places.take(MAX_CANDIDATES) {
             let reference = Reference::parse(&place.repository).ok()?;
             // The credentials are for the registry that is pushed to.
@@ -467,7 +478,10 @@ fn sibling(name: &Reference, layers: &[Layer]) -> Option<String> {
             }
         }
     }
-    counts.into_iter().max_by_key(|(_, count)| *count).map(|(from, _)| from)
+    counts
+        .into_iter()
+        .max_by_key(|(_, count)| *count)
+        .map(|(from, _)| from)
 }
 
 /// The manifest an image came with.
@@ -577,7 +591,9 @@ impl FileSource {
             Self::Spool(file) => file,
             Self::Blob(download) => &download.shared.file,
             Self::Memory(bytes) => {
-                let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
+                let start = usize::try_from(offset)
+                    .unwrap_or(usize::MAX)
+                    .min(bytes.len());
                 return Ok(bytes.slice(start..));
             }
         };

@@ -6,14 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use conex_api::container::{CreateRequest, CreateResponse};
-use conex_api::progress::Message;
 use conex_client::{Client, query};
 use conex_spec::platform::Platform;
 use conex_spec::reference::{Reference, is_image_id};
 
 use super::options::{self, flags};
 use super::terminal;
-use crate::command::{Args, Command};
+use crate::command::{Args, Command, image};
 use crate::context::Context;
 use crate::error::{CliError, EXIT_STATUS};
 use crate::flag::{Flag, Matches};
@@ -83,7 +82,7 @@ pub(super) async fn create(
     let policy = matches.str("pull");
     let quiet = matches.bool("quiet");
     if let Some(reference) = reference.as_ref().filter(|_| policy == "always") {
-        pull(ctx, client, reference, &platform, quiet).await?;
+        pull(ctx, reference, &platform, quiet).await?;
     }
     let mut pairs = Vec::new();
     for (key, value) in [
@@ -107,7 +106,7 @@ pub(super) async fn create(
             writeln!(ctx.err, "Unable to find image '{familiar}' locally")?;
             ctx.err.flush()?;
         }
-        pull(ctx, client, reference, &platform, quiet).await?;
+        pull(ctx, reference, &platform, quiet).await?;
         created = client.post_json(&path, Some(&*request)).await;
     }
     let created = created?;
@@ -130,48 +129,14 @@ pub(super) async fn create(
 /// Has the engine pull an image; its progress goes to standard error.
 async fn pull(
     ctx: &mut Context,
-    client: &Client,
     reference: &Reference,
     platform: &str,
     quiet: bool,
 ) -> Result<(), CliError> {
     let reference = reference.clone().with_default_tag();
-    let version = match reference.digest() {
-        Some(digest) => digest.to_string(),
-        None => reference.tag().unwrap_or_default().to_owned(),
-    };
-    let mut pairs = vec![("fromImage", reference.familiar_name()), ("tag", &version)];
-    if !platform.is_empty() {
-        pairs.push(("platform", platform));
-    }
-    let mut messages = client
-        .post_messages::<Message>(&format!("/images/create{}", query(&pairs)))
-        .await?;
-    while let Some(message) = messages.next().await {
-        let message = message?;
-        let failure = message
-            .error_detail
-            .map(|detail| detail.message)
-            .unwrap_or(message.error);
-        if !failure.is_empty() {
-            return Err(CliError::message(failure));
-        }
-        let is_bar = message
-            .progress_detail
-            .is_some_and(|detail| detail.total > 0 || detail.current > 0);
-        if quiet || is_bar {
-            continue;
-        }
-        if !message.stream.is_empty() {
-            write!(ctx.err, "{}", message.stream)?;
-        } else if message.id.is_empty() {
-            writeln!(ctx.err, "{}", message.status)?;
-        } else {
-            writeln!(ctx.err, "{}: {}", message.id, message.status)?;
-        }
-        ctx.err.flush()?;
-    }
-    Ok(())
+    let client = image::pull::authorized(ctx, &reference)?;
+    let out = (!quiet).then_some(&mut ctx.err);
+    image::pull::pull(&client, &reference, platform, out).await
 }
 
 /// `--cidfile`: made before the container, removed again if there is none.
