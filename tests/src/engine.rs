@@ -293,6 +293,33 @@ impl Engine {
             .unwrap_or_default()
     }
 
+    /// Waits until its daemons have printed this.
+    pub fn wait_for_log(&self, text: &str) {
+        let events = watch(self.root()).expect("a directory can be watched");
+        self.wait(&events, text, || self.log().contains(text));
+    }
+
+    /// Waits until a file of this directory below the data root has so many bytes.
+    pub fn wait_for_length(&self, directory: &str, bytes: u64) {
+        let directory = self.data_root().join(directory);
+        let events = watch(&directory).expect("a directory can be watched");
+        self.wait(&events, "a file grows", || {
+            let entries = fs::read_dir(&directory).into_iter().flatten();
+            let mut lengths = entries.filter_map(|e| Some(e.ok()?.metadata().ok()?.len()));
+            lengths.any(|length| length >= bytes)
+        });
+    }
+
+    fn wait(&self, events: &rustix::fd::OwnedFd, what: &str, is_so: impl Fn() -> bool) {
+        let deadline = Instant::now() + START_LIMIT;
+        while !is_so() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let heard = process::readable_within(events, left).expect("a watch can be polled");
+            assert!(heard, "{what} does not come:\n{}", self.log());
+            drain(events);
+        }
+    }
+
     /// A client of this engine.
     pub fn cli(&self, client: Client) -> Cli<'_> {
         Cli {
@@ -414,6 +441,7 @@ fn watch(dir: &Path) -> io::Result<rustix::fd::OwnedFd> {
         inotify::WatchFlags::CREATE
             | inotify::WatchFlags::MOVED_TO
             | inotify::WatchFlags::ATTRIB
+            | inotify::WatchFlags::MODIFY
             | inotify::WatchFlags::DELETE,
     )?;
     Ok(events)

@@ -10,6 +10,8 @@ pub mod fixture;
 pub mod http;
 pub mod leftovers;
 pub mod process;
+pub mod proxy;
+pub mod registry;
 pub mod terminal;
 pub mod vm;
 pub mod workspace;

@@ -19,8 +19,8 @@ use crate::container::{Container, Record, Table};
 use crate::disk::Root;
 use crate::event::Events;
 use crate::image::Images;
-use crate::volume::Volumes;
 use crate::registry::{Blobs, Remote};
+use crate::volume::Volumes;
 use crate::{Config, Error, RegistrySettings, container, process};
 
 /// A running engine; clones share it.

@@ -19,6 +19,8 @@ mod lifecycle;
 mod limits;
 mod load;
 mod restart;
+mod registry;
+mod registry_faults;
 mod return_of_daemon;
 mod roots;
 mod run;

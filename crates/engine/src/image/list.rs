@@ -68,7 +68,7 @@ impl Engine {
                 false => -1,
             };
             let created = created_ns(image);
-            if dangling.is_some_and(|d| d != own.is_empty())
+            if dangling.is_some_and(|d| d != own.iter().all(|name| name.contains('@')))
                 || before.is_some_and(|t| created >= t)
                 || since.is_some_and(|t| created <= t)
                 || until.is_some_and(|t| created > t)

@@ -74,6 +74,37 @@ async fn blocking<T: Send + 'static>(
         .map_err(|e| Error::system("change images", &e))?
 }
 
+/// A full name without tag and digest.
+fn repository(name: &str) -> &str {
+    let name = name.split('@').next().unwrap_or_default();
+    let tag = name
+        .rfind(':')
+        .filter(|colon| !name[*colon..].contains('/'));
+    tag.map_or(name, |colon| &name[..colon])
+}
+
+/// What is taken away with a name: the last tag of a repository takes the repository's digests with it.
+fn going_with<'a>(full: &'a str, names: &'a [String]) -> Vec<&'a str> {
+    let own = repository(full);
+    let others = names
+        .iter()
+        .filter(|name| *name != full && repository(name) == own);
+    let (digests, tags): (Vec<&String>, Vec<&String>) = others.partition(|name| name.contains('@'));
+    let mut going = vec![full];
+    if tags.is_empty() && !full.contains('@') {
+        going.extend(digests.iter().map(|name| name.as_str()));
+    }
+    going
+}
+
+/// Whether all names are of one repository, with one tag at most.
+fn is_single(names: &[String]) -> bool {
+    let tags = names.iter().filter(|name| !name.contains('@')).count();
+    let mut repositories = names.iter().map(|name| repository(name));
+    let first = repositories.next();
+    tags <= 1 && repositories.all(|other| Some(other) == first)
+}
+
 impl Inner {
     pub(super) fn remove_image(
         &self,
@@ -95,11 +126,14 @@ impl Inner {
         let mut done = Vec::new();
         let users = self.users_of(&id);
         match &by_name {
-            Some(full) if names.len() > 1 => {
-                self.untag(full, &id, &mut done)?;
-                return Ok(done);
-            }
             Some(full) => {
+                let going = going_with(full, &names);
+                if going.len() < names.len() {
+                    for name in going {
+                        self.untag(name, &id, &mut done)?;
+                    }
+                    return Ok(done);
+                }
                 if let Some((user, running)) = users.first()
                     && (*running || !options.force)
                 {
@@ -108,7 +142,7 @@ impl Inner {
                 }
             }
             None => {
-                if names.len() > 1 && !options.force {
+                if !is_single(&names) && !options.force {
                     return Err(Error::conflict(format!(
                         "conflict: unable to delete {short} (must be forced) - image is \
                          referenced in multiple repositories"
@@ -241,4 +275,26 @@ fn in_use(what: &str, user: &str, running: bool, verb: &str, image: &str) -> Err
              container {user} is using its referenced image {image}"
         ),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_repositorys_digests_go_with_its_last_tag() {
+        let names = ["r:5/a:1", "r:5/a@sha256:x", "r:5/b@sha256:x"].map(str::to_owned);
+        assert_eq!(going_with("r:5/a:1", &names), ["r:5/a:1", "r:5/a@sha256:x"]);
+        assert_eq!(going_with("r:5/a@sha256:x", &names), ["r:5/a@sha256:x"]);
+        let two = ["r/a:1", "r/a:2", "r/a@sha256:x"].map(str::to_owned);
+        assert_eq!(going_with("r/a:1", &two), ["r/a:1"]);
+    }
+
+    #[test]
+    fn one_tag_and_its_digests_are_one_name() {
+        let single =
+            |names: &[&str]| is_single(&names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>());
+        assert!(single(&[]) && single(&["r/a:1"]) && single(&["r/a:1", "r/a@sha256:x"]));
+        assert!(!single(&["r/a:1", "r/a:2"]) && !single(&["r/a:1", "r/b@sha256:x"]));
+    }
 }

@@ -169,6 +169,12 @@ impl Blobs {
 }
 
 impl Download {
+    /// The bytes are not those of the digest: nobody joins this download any more.
+    pub(super) fn condemn(&self, text: &str) {
+        self.remove();
+        self.shared.finish(Err(text.to_owned()));
+    }
+
     /// The file is of no more use: the content is unpacked, or not what it should be.
     pub(super) fn remove(&self) {
         if let Err(error) = fs::remove_file(&self.shared.path)
