@@ -11,10 +11,12 @@
 
 mod account;
 mod blob;
+mod fetch;
 mod following;
 mod progress;
 mod pull;
 mod push;
+mod spool;
 
 use std::sync::{Arc, Mutex, PoisonError};
 

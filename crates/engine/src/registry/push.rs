@@ -12,25 +12,25 @@
 //! What a layer was sent as is remembered, so that a second push sends the same digests and no bytes.
 
 use std::collections::HashMap;
-use std::io::{self, BufReader, Write};
-use std::os::unix::fs::FileExt;
+use std::io::{self, BufReader};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use conex_api::image::PushOptions;
 use conex_api::progress::{Message, ProgressDetail};
 use conex_archive::compression::gzip;
-use conex_distribution::{BlobSource, Credentials, Repository, Started, Watch};
+use conex_distribution::{Credentials, Repository, Started, Watch};
 use conex_spec::digest::{Digest, Sha256};
 use conex_spec::image::{Descriptor, Document, Manifest, media_type};
 use conex_spec::reference::Reference;
 use conex_store::records::blobs::BlobRecord;
 use conex_store::records::images::ManifestRecord;
-use futures_util::stream::{self, BoxStream, StreamExt};
+use futures_util::stream::BoxStream;
 
 use super::blob::Download;
 use super::progress::{Teller, bar, state};
 use super::refused;
+use super::spool::{Counted, FileSource, PIECE_BYTES, unnamed};
 use crate::engine::Inner;
 use crate::error::{ErrorKind, chain};
 use crate::image::Image;
@@ -41,7 +41,6 @@ use crate::{Engine, Error};
 pub(super) const MARK_BYTES: usize = gzip::HEADER_BYTES;
 /// Blobs of one layer that the registry is asked about.
 const MAX_CANDIDATES: usize = 6;
-const PIECE_BYTES: usize = 256 * 1024;
 
 /// Whether compressing the archive of a blob that starts so gives the same blob.
 pub(super) fn is_ours(start: &[u8]) -> bool {
@@ -548,80 +547,6 @@ fn manifest(
 /// What a registry says to a push.
 fn denied(error: &conex_distribution::Error) -> Error {
     Error::new(ErrorKind::System, chain(error))
-}
-
-/// A file that is gone when it is closed.
-fn unnamed(directory: &std::path::Path) -> io::Result<std::fs::File> {
-    use rustix::fs::{Mode, OFlags};
-    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-    Ok(rustix::fs::open(directory, flags, Mode::RUSR | Mode::WUSR)?.into())
-}
-
-/// A file that knows the digest of what is written to it.
-struct Counted<'a> {
-    file: &'a std::fs::File,
-    hash: Sha256,
-    bytes: u64,
-}
-
-impl Write for Counted<'_> {
-    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        let written = self.file.write(buffer)?;
-        self.hash.update(&buffer[..written]);
-        self.bytes += written as u64;
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Where the bytes of an upload are.
-#[derive(Clone)]
-enum FileSource {
-    Spool(Arc<std::fs::File>),
-    Blob(Arc<Download>),
-    Memory(Bytes),
-}
-
-impl FileSource {
-    fn piece(&self, offset: u64) -> io::Result<Bytes> {
-        let file = match self {
-            Self::Spool(file) => file,
-            Self::Blob(download) => &download.shared.file,
-            Self::Memory(bytes) => {
-                let start = usize::try_from(offset)
-                    .unwrap_or(usize::MAX)
-                    .min(bytes.len());
-                return Ok(bytes.slice(start..));
-            }
-        };
-        let mut buffer = vec![0; PIECE_BYTES];
-        let read = tokio::task::block_in_place(|| file.read_at(&mut buffer, offset))?;
-        buffer.truncate(read);
-        Ok(buffer.into())
-    }
-}
-
-impl BlobSource for FileSource {
-    fn read_from(&self, offset_bytes: u64) -> io::Result<BoxStream<'static, io::Result<Bytes>>> {
-        let pieces = stream::unfold(
-            Some((self.clone(), offset_bytes)),
-            async |at: Option<(FileSource, u64)>| {
-                let (source, offset) = at?;
-                match source.piece(offset) {
-                    Ok(piece) if piece.is_empty() => None,
-                    Ok(piece) => {
-                        let next = offset + piece.len() as u64;
-                        Some((Ok(piece), Some((source, next))))
-                    }
-                    Err(error) => Some((Err(error), None)),
-                }
-            },
-        );
-        Ok(pieces.boxed())
-    }
 }
 
 /// Moves one layer's bar.

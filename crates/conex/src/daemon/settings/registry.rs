@@ -1,24 +1,26 @@
 //! What flags and file say about registries.
 
-use conex_distribution::{Proxies, Settings};
+use conex_distribution::{InvalidInsecure, InvalidRule, Proxies, Settings};
 use conex_engine::RegistrySettings;
 
 use super::Values;
 
 /// Docker's texts for what is no mirror, registry or number.
 pub(super) fn settings(values: &Values<'_>) -> Result<RegistrySettings, String> {
-    let mut registries = Settings::default();
-    registries.insecure = values
-        .all("insecure-registry")
-        .iter()
-        .map(|text| text.parse().map_err(|e| format!("{e}")))
-        .collect::<Result<_, String>>()?;
-    registries.rules = values
-        .all("mirror")
-        .iter()
-        .map(|text| text.parse().map_err(|e| format!("{e}")))
-        .collect::<Result<_, String>>()?;
-    registries.hub_mirrors = values.all("registry-mirror");
+    let insecure = values.all("insecure-registry");
+    let insecure = insecure.iter().map(|text| text.parse());
+    let rules = values.all("mirror");
+    let rules = rules.iter().map(|text| text.parse());
+    let mut registries = Settings {
+        insecure: insecure
+            .collect::<Result<_, InvalidInsecure>>()
+            .map_err(|e| e.to_string())?,
+        rules: rules
+            .collect::<Result<_, InvalidRule>>()
+            .map_err(|e| e.to_string())?,
+        hub_mirrors: values.all("registry-mirror"),
+        ..Settings::default()
+    };
     if let Some(mirror) = registries
         .hub_mirrors
         .iter()
