@@ -368,6 +368,14 @@ impl Engine {
         names
     }
 
+    /// Does something, and waits until a new directory appears in the layer
+    /// store because of it.
+    pub fn until_a_layer_appears<T>(&self, act: impl FnOnce() -> T) -> T {
+        let before = self.layer_directories().len();
+        let layers = self.data_root().join("overlay2");
+        until(&layers, act, || self.layer_directories().len() > before)
+    }
+
     /// Waits until the engine has deleted what it removed: it answers first and
     /// empties directories behind the answer.
     pub fn settle(&self) {
@@ -445,6 +453,24 @@ fn watch(dir: &Path) -> io::Result<rustix::fd::OwnedFd> {
             | inotify::WatchFlags::DELETE,
     )?;
     Ok(events)
+}
+
+/// Does something, and waits until a directory's entries are as wanted.
+pub fn until<T>(directory: &Path, act: impl FnOnce() -> T, wanted: impl Fn() -> bool) -> T {
+    let events = watch(directory).expect("the directory can be watched");
+    let acted = act();
+    let deadline = Instant::now() + START_LIMIT;
+    while !wanted() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let heard = process::readable_within(&events, left).expect("a watch can be polled");
+        assert!(
+            heard,
+            "{} does not change as it should",
+            directory.display()
+        );
+        drain(&events);
+    }
+    acted
 }
 
 /// A file of the test's own beside the engine's state, for binds and contexts.

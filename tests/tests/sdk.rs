@@ -109,3 +109,16 @@ fn images_and_refusals_are_as_the_python_sdk_knows_them() {
         assert!(output.stdout.contains("names_come_and_go"), "{output}");
     }
 }
+
+#[test]
+fn files_of_containers_travel_under_the_python_sdk() {
+    if let Some(output) = run("files.py") {
+        assert_eq!(output.code, Some(0), "{output}");
+        assert!(
+            output
+                .stdout
+                .contains("a_container_is_committed_and_exported"),
+            "{output}"
+        );
+    }
+}

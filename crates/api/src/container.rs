@@ -1,5 +1,6 @@
 //! Containers: what a client asks for, what inspect and list answer, and the options of each verb.
 
+mod archive;
 mod config;
 mod endpoint;
 mod host_config;
@@ -11,6 +12,10 @@ mod summary;
 mod wait;
 
 pub use crate::object::Empty;
+pub use archive::{
+    ExtractOptions, FilesystemChange, GO_DEVICE, GO_DIRECTORY, GO_SYMLINK, PATH_STAT_HEADER,
+    PathStat, go_mode,
+};
 pub use config::{Config, CreateRequest, CreateResponse, HealthConfig};
 pub use endpoint::{EndpointIpamConfig, EndpointSettings, NetworkingConfig, PortBinding, PortMap};
 pub use host_config::{

@@ -125,6 +125,12 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 #[derive(Debug)]
 pub struct SystemError(std::io::Error);
 
+impl From<std::io::Error> for SystemError {
+    fn from(error: std::io::Error) -> Self {
+        Self(error)
+    }
+}
+
 impl std::fmt::Display for SystemError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let text = self.0.to_string();

@@ -12,21 +12,20 @@ use conex_api::version::{self, ApiVersion};
 use futures_util::{Stream, TryStreamExt};
 use http::{HeaderName, HeaderValue, Method, Request, Response, header};
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited, StreamBody};
+use http_body_util::{BodyExt, Full, Limited, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::answer::Answer;
 use crate::body::{ByteStream, JsonStream};
 use crate::error::Error;
 use crate::hijack::{self, Hijacked};
 use crate::host::Host;
 use crate::socket::Socket;
 
-/// Longest JSON answer read into memory: a list of 100 000 containers fits.
-const MAX_ANSWER_BYTES: usize = 256 << 20;
 /// Longest error answer read; the rest is not of use to anybody.
 const MAX_ERROR_BYTES: usize = 1 << 20;
 /// Connections kept for the next call.
@@ -35,7 +34,7 @@ const MAX_IDLE: usize = 4;
 const TOO_NEW: &str = "Maximum supported API version is ";
 
 /// The body of a request.
-type Body = UnsyncBoxBody<Bytes, io::Error>;
+pub(crate) type Body = UnsyncBoxBody<Bytes, io::Error>;
 
 /// The version a refusal (`client version 1.99 is too new. Maximum …`) offers instead.
 fn offered_by(error: &Error) -> Option<ApiVersion> {
@@ -244,6 +243,22 @@ impl Client {
         Ok(self.call(Method::GET, path, None).await?.into_stream())
     }
 
+    /// GET that returns with the answer's head, for what its headers say.
+    ///
+    /// # Errors
+    /// Any; [`Error::Api`] when the engine refuses.
+    pub async fn get_answer(&self, path: &str) -> Result<Answer, Error> {
+        self.call(Method::GET, path, None).await
+    }
+
+    /// HEAD, for what the answer's headers say. A refusal has no words.
+    ///
+    /// # Errors
+    /// Any; [`Error::Api`] when the engine refuses.
+    pub async fn head_answer(&self, path: &str) -> Result<Answer, Error> {
+        self.call(Method::HEAD, path, None).await
+    }
+
     /// GET whose answer is JSON messages one after the other, such as events.
     ///
     /// # Errors
@@ -277,15 +292,39 @@ impl Client {
         content_type: &'static str,
         body: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
     ) -> Result<JsonStream<T>, Error> {
+        let answer = self.send_stream(Method::POST, path, content_type, body);
+        Ok(JsonStream::new(answer.await?.into_stream()))
+    }
+
+    /// PUT of a stream of bytes, whose answer has no body of interest.
+    ///
+    /// # Errors
+    /// Any; [`Error::Api`] when the engine refuses.
+    pub async fn put_stream(
+        &self,
+        path: &str,
+        content_type: &'static str,
+        body: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
+    ) -> Result<(), Error> {
+        let answer = self.send_stream(Method::PUT, path, content_type, body);
+        answer.await?.discard().await
+    }
+
+    async fn send_stream(
+        &self,
+        method: Method,
+        path: &str,
+        content_type: &'static str,
+        body: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
+    ) -> Result<Answer, Error> {
         if self.agreement() == Agreement::Open {
             self.negotiate().await?;
         }
-        let call = format!("POST {path}");
+        let call = format!("{method} {path}");
         let body = StreamBody::new(body.map_ok(Frame::data)).boxed_unsync();
-        let request = self.request(Method::POST, path, Some(content_type), body)?;
+        let request = self.request(method, path, Some(content_type), body)?;
         let (response, sender) = self.exchange(&call, request).await?;
-        let answer = self.judge(call, response, sender).await?;
-        Ok(JsonStream::new(answer.into_stream()))
+        self.judge(call, response, sender).await
     }
 
     /// POST that turns the connection into a raw two-way stream.
@@ -458,12 +497,7 @@ impl Client {
     ) -> Result<Answer, Error> {
         let status = response.status();
         if !status.is_client_error() && !status.is_server_error() {
-            return Ok(Answer {
-                client: self.clone(),
-                call,
-                body: response.into_body(),
-                sender,
-            });
+            return Ok(Answer::new(self.clone(), call, response, sender));
         }
         let body = Limited::new(response.into_body(), MAX_ERROR_BYTES)
             .collect()
@@ -474,7 +508,7 @@ impl Client {
     }
 
     /// Keeps a connection whose last answer has been read to its end.
-    fn keep(&self, sender: SendRequest<Body>) {
+    pub(crate) fn keep(&self, sender: SendRequest<Body>) {
         let mut idle = lock(&self.shared.idle);
         if idle.len() < MAX_IDLE && !sender.is_closed() {
             idle.push(sender);
@@ -503,64 +537,6 @@ impl Client {
         }
         *agreement = Agreement::Agreed(offered);
         true
-    }
-}
-
-/// An answer whose head has arrived and whose body may still be on its way.
-#[derive(Debug)]
-pub struct Answer {
-    client: Client,
-    call: String,
-    body: Incoming,
-    sender: SendRequest<Body>,
-}
-
-impl Answer {
-    /// Reads the body to its end and decodes it; at most 256 MiB.
-    ///
-    /// # Errors
-    /// [`Error::Lost`] when the connection ends early, [`Error::Decode`] for another shape.
-    pub async fn json<T: DeserializeOwned>(self) -> Result<T, Error> {
-        let (bytes, call) = self.bytes().await?;
-        serde_json::from_slice(&bytes).map_err(|source| Error::Decode { call, source })
-    }
-
-    async fn discard(self) -> Result<(), Error> {
-        self.bytes().await.map(drop)
-    }
-
-    async fn bytes(self) -> Result<(Bytes, String), Error> {
-        let Self {
-            client,
-            call,
-            body,
-            sender,
-        } = self;
-        match Limited::new(body, MAX_ANSWER_BYTES).collect().await {
-            Ok(body) => {
-                client.keep(sender);
-                Ok((body.to_bytes(), call))
-            }
-            Err(error) if error.is::<LengthLimitError>() => Err(Error::Protocol {
-                call,
-                reason: "it is longer than 256 MiB",
-            }),
-            Err(source) => Err(Error::Lost {
-                host: client.host().clone(),
-                call,
-                source,
-            }),
-        }
-    }
-
-    fn into_stream(self) -> ByteStream {
-        // The connection lives as long as its sender: a stream keeps both.
-        ByteStream::new(
-            self.client.host().clone(),
-            self.call,
-            self.body,
-            Box::new(self.sender),
-        )
     }
 }
 

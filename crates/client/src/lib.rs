@@ -4,6 +4,7 @@
 //! started. One [`Client`] may be used by many tasks at once; every call is one request on one
 //! connection, and a connection whose answer was read to its end serves the next call.
 
+mod answer;
 mod body;
 mod client;
 mod error;
@@ -14,8 +15,9 @@ mod query;
 mod socket;
 pub mod stream;
 
+pub use answer::Answer;
 pub use body::{ByteStream, JsonStream};
-pub use client::{Answer, Client};
+pub use client::Client;
 pub use error::Error;
 pub use hijack::{BlockingReader, BlockingWriter, ContentKind, Hijacked};
 pub use host::{Host, HostError};

@@ -3,9 +3,14 @@
 //! A container is an immutable [`Record`], a name, and a [`State`] that only
 //! its task ([`task`]) moves. Readers take snapshots and never wait.
 
+mod archive;
 pub(crate) mod attach;
 mod boot;
+mod changes;
+mod commit;
 mod create;
+mod export;
+mod files;
 mod health;
 mod inspect;
 mod kill;
@@ -77,6 +82,8 @@ pub(crate) struct Container {
     name: ArcSwap<String>,
     state: watch::Sender<Arc<State>>,
     commands: mpsc::UnboundedSender<task::Command>,
+    /// Its root while it does not run and is written to.
+    shared: files::Shared,
     /// `<data root>/containers/<id>`.
     pub(crate) dir: PathBuf,
     /// `<exec root>/containers/<id>`.

@@ -5,9 +5,9 @@
 //! is dangling. Layers are shared and counted by who stands on them.
 
 mod append;
-mod body;
 mod change;
 mod check;
+mod commit;
 mod hello;
 mod history;
 mod import;
@@ -35,6 +35,10 @@ use conex_spec::platform::Platform;
 use conex_spec::reference::{self, Reference};
 use conex_store::db::{Database, Durability};
 use conex_store::records::images::{self as records, Everything, LayerRecord, LayerState};
+
+pub(crate) use change::apply as apply_change;
+pub(crate) use commit::Commit;
+pub(crate) use import::parse_name;
 
 use crate::Error;
 use crate::disk::Root;

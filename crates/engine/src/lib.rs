@@ -22,6 +22,7 @@ mod id;
 mod image;
 mod info;
 mod name;
+mod pipe;
 mod process;
 mod registry;
 mod time;

@@ -141,6 +141,26 @@ impl Difference {
         Ok(changes)
     }
 
+    /// Whether nothing differs, the looks of the root included. Ends at the
+    /// first difference.
+    pub fn is_empty(&self, mount_points: &MountPoints) -> Result<bool, Error> {
+        enum End {
+            Found,
+            Failed(Error),
+        }
+        impl From<Error> for End {
+            fn from(error: Error) -> Self {
+                Self::Failed(error)
+            }
+        }
+        let walked = self.walk(mount_points, Whole::Listed, &mut |_, _, _| Err(End::Found));
+        match walked {
+            Ok(()) => Ok(true),
+            Err(End::Found) => Ok(false),
+            Err(End::Failed(error)) => Err(error),
+        }
+    }
+
     pub(crate) fn walk<E: From<Error>>(
         &self,
         mount_points: &MountPoints,

@@ -11,6 +11,7 @@
 //! set-user-ID), extended attributes (and `security.capability`), times. The
 //! times of directories come last of all.
 
+mod copying;
 mod entry;
 mod place;
 mod whiteout;
@@ -23,6 +24,7 @@ use conex_archive::tar::{self, Timestamp};
 use rustix::io::Errno;
 
 use crate::recipe::Recorder;
+pub use copying::{Copying, Ownership};
 use place::Place;
 
 /// Bounds on what an archive may do.
@@ -152,6 +154,22 @@ pub enum Error {
     /// The recipe cannot be written.
     #[error("cannot write the layer's recipe")]
     Recipe(#[source] io::Error),
+    /// With [`Copying::keep_kinds`]. The text is Docker's.
+    #[error("cannot overwrite directory {path:?} with non-directory {into:?}")]
+    OverDirectory {
+        /// The directory.
+        path: String,
+        /// What was unpacked into.
+        into: String,
+    },
+    /// With [`Copying::keep_kinds`]. The text is Docker's.
+    #[error("cannot overwrite non-directory {path:?} with directory {into:?}")]
+    OverFile {
+        /// What is no directory.
+        path: String,
+        /// What was unpacked into.
+        into: String,
+    },
     /// The file system refused.
     #[error("cannot {action} the archive entry {entry:?}")]
     Io {
@@ -175,6 +193,8 @@ pub struct Extractor {
     /// What this archive made, which its whiteouts spare; only for
     /// [`Whiteouts::Apply`].
     unpacked: BTreeSet<Vec<u8>>,
+    /// Set by [`Extractor::copying`].
+    copying: Option<Copying>,
     buffer: Vec<u8>,
     recorder: Option<Recorder>,
 }
@@ -189,6 +209,7 @@ impl Extractor {
             extracted: Extracted::default(),
             directories: BTreeMap::new(),
             unpacked: BTreeSet::new(),
+            copying: None,
             buffer: vec![0; 128 * 1024],
             recorder: None,
         }

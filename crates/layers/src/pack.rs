@@ -75,6 +75,9 @@ pub struct Tree {
     pub with_top: bool,
     /// Directories, by device and inode, that are members without their content.
     pub closed: HashSet<(u64, u64)>,
+    /// Whether times are cut to whole seconds, as Docker's `cp` has them: what
+    /// is finer costs an extended header a file.
+    pub whole_seconds: bool,
 }
 
 impl Tree {
@@ -84,6 +87,7 @@ impl Tree {
         let failed = |source| difference::Error::io(&self.name, source);
         let top = tree::open_directory(top, c".").map_err(failed)?;
         let mut packer = Packer::new(sink);
+        packer.whole_seconds = self.whole_seconds;
         if self.with_top {
             let status = rustix::fs::fstat(&top).map_err(failed)?;
             let attributes = attribute::of_opened(top.as_fd()).map_err(failed)?;
@@ -107,20 +111,21 @@ impl Tree {
         })?;
         packer.finish()
     }
-}
 
-/// Writes one thing that is no directory as an archive of one member.
-pub fn pack_one(
-    parent: BorrowedFd<'_>,
-    name: &CStr,
-    member: &[u8],
-    sink: impl Write,
-) -> Result<Packed, Error> {
-    let status = rustix::fs::statat(parent, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)
-        .map_err(|source| difference::Error::io(member, source))?;
-    let mut packer = Packer::new(sink);
-    packer.other(member, parent, name, &status)?;
-    packer.finish()
+    /// Writes one thing that is no directory, as an archive of one member.
+    pub fn pack_one(
+        &self,
+        parent: BorrowedFd<'_>,
+        name: &CStr,
+        sink: impl Write,
+    ) -> Result<Packed, Error> {
+        let status = rustix::fs::statat(parent, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(|source| difference::Error::io(&self.name, source))?;
+        let mut packer = Packer::new(sink);
+        packer.whole_seconds = self.whole_seconds;
+        packer.other(&self.name, parent, name, &status)?;
+        packer.finish()
+    }
 }
 
 struct Packer<W> {
@@ -128,6 +133,7 @@ struct Packer<W> {
     /// First names of files that have several, by device and inode.
     linked: HashMap<(u64, u64), Vec<u8>>,
     packed: Packed,
+    whole_seconds: bool,
 }
 
 impl<W: Write> Packer<W> {
@@ -136,6 +142,7 @@ impl<W: Write> Packer<W> {
             writer: tar::Writer::new(sink),
             linked: HashMap::new(),
             packed: Packed::default(),
+            whole_seconds: false,
         }
     }
 
@@ -163,6 +170,29 @@ impl<W: Write> Packer<W> {
         Ok(self.writer.append(header, content)?)
     }
 
+    fn header(&self, path: Vec<u8>, kind: EntryKind, status: &Stat) -> Header {
+        Header {
+            mode: status.st_mode & 0o7777,
+            uid: status.st_uid.into(),
+            gid: status.st_gid.into(),
+            mtime: Timestamp {
+                seconds: status.st_mtime,
+                nanoseconds: match self.whole_seconds {
+                    true => 0,
+                    false => u32::try_from(status.st_mtime_nsec).unwrap_or(0),
+                },
+            },
+            device: match kind {
+                EntryKind::CharacterDevice | EntryKind::BlockDevice => Device {
+                    major: rustix::fs::major(status.st_rdev),
+                    minor: rustix::fs::minor(status.st_rdev),
+                },
+                _ => Device::default(),
+            },
+            ..Header::new(path, kind)
+        }
+    }
+
     fn whiteout(&mut self, path: &[u8]) -> Result<(), Error> {
         let at = path
             .iter()
@@ -179,7 +209,7 @@ impl<W: Write> Packer<W> {
             b"/" => path.to_vec(),
             path => [path, b"/"].concat(),
         };
-        let mut header = header(name, EntryKind::Directory, &directory.status);
+        let mut header = self.header(name, EntryKind::Directory, &directory.status);
         header.xattrs.clone_from(&directory.attributes);
         self.write(&header, &mut io::empty())
     }
@@ -200,7 +230,7 @@ impl<W: Write> Packer<W> {
             _ => return Ok(()),
         };
         let failed = |source| difference::Error::io(path, source);
-        let mut header = header(path.to_vec(), kind, status);
+        let mut header = self.header(path.to_vec(), kind, status);
         if status.st_nlink > 1 {
             let inode = (status.st_dev, status.st_ino);
             if let Some(first) = self.linked.get(&inode) {
@@ -220,7 +250,7 @@ impl<W: Write> Packer<W> {
                 let Some((file, status)) = opened else {
                     return Ok(());
                 };
-                header = self::header(path.to_vec(), kind, &status);
+                header = self.header(path.to_vec(), kind, &status);
                 header.size = u64::try_from(status.st_size).unwrap_or(0);
                 header.xattrs = attribute::of_opened(file.as_fd()).map_err(failed)?;
                 let mut content = Content::new(file, &status);
@@ -253,26 +283,6 @@ fn named(parent: BorrowedFd<'_>, name: &CStr) -> Result<Attributes, Errno> {
     match attribute::of_named(parent, name) {
         Err(Errno::NOENT) => Ok(Attributes::new()),
         other => other,
-    }
-}
-
-fn header(path: Vec<u8>, kind: EntryKind, status: &Stat) -> Header {
-    Header {
-        mode: status.st_mode & 0o7777,
-        uid: status.st_uid.into(),
-        gid: status.st_gid.into(),
-        mtime: Timestamp {
-            seconds: status.st_mtime,
-            nanoseconds: u32::try_from(status.st_mtime_nsec).unwrap_or(0),
-        },
-        device: match kind {
-            EntryKind::CharacterDevice | EntryKind::BlockDevice => Device {
-                major: rustix::fs::major(status.st_rdev),
-                minor: rustix::fs::minor(status.st_rdev),
-            },
-            _ => Device::default(),
-        },
-        ..Header::new(path, kind)
     }
 }
 

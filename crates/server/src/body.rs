@@ -3,6 +3,7 @@
 mod syntax;
 
 use std::io;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::{BoxStream, StreamExt};
@@ -78,13 +79,67 @@ pub(crate) async fn json<T: DeserializeOwned>(
     parse(&collected.to_bytes()).map(Some)
 }
 
-/// The body of a request as it comes.
+/// The body of a request as it comes. What its user leaves of it is read and
+/// thrown away, within bounds: a client that is still sending when it is refused
+/// would not see the answer otherwise.
 pub(crate) fn stream(request: Request<Incoming>) -> BoxStream<'static, io::Result<Bytes>> {
-    request
-        .into_body()
-        .into_data_stream()
-        .map(|chunk| chunk.map_err(io::Error::other))
-        .boxed()
+    let body = Draining(Some(request.into_body()));
+    futures_util::stream::unfold(body, |mut body| async move {
+        let piece = body.next().await?;
+        Some((piece, body))
+    })
+    .boxed()
+}
+
+/// Bytes that are thrown away at most, and how long it may take: an archive of
+/// this size is sent within seconds on one machine.
+const DRAINED_BYTES: usize = 1 << 30;
+const DRAIN_PATIENCE: Duration = Duration::from_secs(30);
+
+struct Draining(Option<Incoming>);
+
+impl Draining {
+    async fn next(&mut self) -> Option<io::Result<Bytes>> {
+        let body = self.0.as_mut()?;
+        loop {
+            match body.frame().await {
+                Some(Ok(frame)) => {
+                    // Trailers carry nothing the API knows.
+                    if let Ok(bytes) = frame.into_data() {
+                        return Some(Ok(bytes));
+                    }
+                }
+                Some(Err(error)) => {
+                    self.0 = None;
+                    return Some(Err(io::Error::other(error)));
+                }
+                None => {
+                    self.0 = None;
+                    return None;
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Draining {
+    fn drop(&mut self) {
+        let left = self.0.take().filter(|body| !body.is_end_stream());
+        let (Some(mut body), Ok(runtime)) = (left, tokio::runtime::Handle::try_current()) else {
+            return;
+        };
+        runtime.spawn(async move {
+            let drain = async {
+                let mut bytes = 0;
+                while bytes < DRAINED_BYTES
+                    && let Some(Ok(frame)) = body.frame().await
+                {
+                    bytes += frame.data_ref().map_or(0, Bytes::len);
+                }
+            };
+            let _in_time = tokio::time::timeout(DRAIN_PATIENCE, drain).await.is_ok();
+        });
+    }
 }
 
 fn check_content_type(headers: &HeaderMap) -> Result<(), Error> {

@@ -1,6 +1,7 @@
 //! From a request to its handler: the version prefix, the table of routes, the common end of every answer.
 //! Handlers are in `route/`, one file per resource.
 
+mod archive;
 mod container;
 mod exec;
 mod image;
@@ -116,6 +117,12 @@ async fn dispatch(
         Route::ContainerRename(name) => container::rename(&call, name).await,
         Route::ContainerTop(name) => container::top(&call, name).await,
         Route::ContainerExec(name) => exec::create(call, name).await,
+        Route::ContainerChanges(name) => archive::changes(&call, name).await,
+        Route::ContainerExport(name) => archive::export(&call, name).await,
+        Route::ContainerPathStat(name) => archive::stat(&call, name).await,
+        Route::ContainerArchive(name) => archive::get(&call, name).await,
+        Route::ContainerExtract(name) => archive::put(call, name).await,
+        Route::Commit => image::commit(call).await,
         Route::ExecStart(id) => exec::start(call, id).await,
         Route::ExecResize(id) => exec::resize(&call, id).await,
         Route::ExecInspect(id) => exec::inspect(&call, id),

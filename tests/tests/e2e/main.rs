@@ -5,11 +5,14 @@
 
 mod attach;
 mod bad_input;
+mod changes;
 mod control;
+mod cp;
 mod crowd;
 mod daemon;
 mod disk;
 mod exec;
+mod export;
 mod full_disk;
 mod health;
 mod hostile_tar;

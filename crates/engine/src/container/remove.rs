@@ -48,6 +48,7 @@ pub(super) async fn remove(
     let worker = Arc::clone(engine);
     let removed = Arc::clone(container);
     let discarded = tokio::task::spawn_blocking(move || {
+        removed.shared.release();
         let volumes = match volumes {
             true => worker
                 .volumes

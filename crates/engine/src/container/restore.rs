@@ -183,6 +183,11 @@ fn look_at(
                         ..state
                     },
                 };
+                if super::commit::was_cut_short(&run_dir)
+                    && let Err(error) = engine.set_frozen(&record, false)
+                {
+                    tracing::warn!(container = record.id, %error, "it stays frozen after a commit");
+                }
                 state.paused = engine.is_frozen(&record);
                 if state.health.is_none() && Check::of(&record.config).is_some() {
                     state.health = Some(Health::starting());

@@ -82,7 +82,10 @@ fn launch_blocking(
     if container.state().started_ns != 0 {
         engine.allow_again(record)?;
     }
-    let root = engine.mount_root(record, Access::ReadWrite)?;
+    let root = match engine.shared_root(container)? {
+        Some(root) => root,
+        None => engine.mount_root(record, Access::ReadWrite)?,
+    };
     let joined = engine.joined_namespaces(record)?;
     // Who shares a network namespace shares its names too.
     let namesake = match record.host_config.network_mode.strip_prefix("container:") {

@@ -26,6 +26,7 @@ use conex_sys::process::pidfd_signal;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use super::files::Starting;
 use super::state::{Change, Phase, State};
 use super::{Container, Record, remove, start};
 use crate::engine::Inner;
@@ -147,6 +148,7 @@ pub(crate) fn spawn(
         name: arc_swap::ArcSwap::from_pointee(name),
         record,
         state: watch::Sender::new(Arc::new(state)),
+        shared: super::files::Shared::default(),
         commands,
     });
     let task = Task {
@@ -320,6 +322,7 @@ impl Task {
             }
         }
         let attachers = std::mem::take(&mut self.pending);
+        let starting = Starting::new(&self.container);
         match start::launch(&self.engine, &self.container, attachers).await {
             Ok(launched) => {
                 let hello = launched.hello;
@@ -330,6 +333,7 @@ impl Task {
                     tracing::warn!(container = self.container.id(), "{warning}");
                 }
                 self.started(hello.pid, hello.started_ns).await;
+                drop(starting);
                 self.container.publish(&self.engine.events, "start", &[]);
                 Ok(())
             }
@@ -338,6 +342,7 @@ impl Task {
                 let error = failed.error.to_string();
                 let exit_code = failed.exit_code;
                 self.fact(Change::StartFailed { exit_code, error }).await;
+                drop(starting);
                 if self.container.record.host_config.auto_remove {
                     let options = RemoveOptions {
                         force: true,

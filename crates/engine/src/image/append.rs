@@ -40,6 +40,17 @@ impl Inner {
         stream: Box<dyn BufRead + Send>,
         addition: Addition,
     ) -> Result<Ingested, Error> {
+        self.append_if(stream, addition, &|| Ok(()))
+    }
+
+    /// The same, if the source of the stream says, once all of it was read,
+    /// that it was what it should be.
+    pub(super) fn append_if(
+        &self,
+        stream: Box<dyn BufRead + Send>,
+        addition: Addition,
+        is_right: &dyn Fn() -> Result<(), Error>,
+    ) -> Result<Ingested, Error> {
         let chains = addition.below.as_ref().map(|image| image.chains.as_slice());
         let chains = chains.unwrap_or_default();
         check_depth(chains.len() + 1)?;
@@ -63,6 +74,7 @@ impl Inner {
         })?;
         let made = self
             .fill_appended(&id, below.as_ref(), stream)
+            .and_then(|unpacked| is_right().map(|()| unpacked))
             .and_then(|unpacked| self.name_appended(&id, &provisional, &unpacked, addition));
         // On success the layer has its chain by now, unless it was here already.
         self.abandon_layer(&provisional);

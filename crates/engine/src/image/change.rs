@@ -6,7 +6,7 @@ use crate::Error;
 
 /// Applies one line: CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, ONBUILD, SHELL,
 /// STOPSIGNAL, USER, VOLUME or WORKDIR.
-pub(super) fn apply(config: &mut ContainerConfig, line: &str) -> Result<(), Error> {
+pub(crate) fn apply(config: &mut ContainerConfig, line: &str) -> Result<(), Error> {
     let line = line.trim();
     let (word, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
     let (name, rest) = (word.to_ascii_uppercase(), rest.trim());

@@ -13,9 +13,9 @@ use conex_spec::reference::Reference;
 use futures_util::stream::{BoxStream, StreamExt};
 
 use super::append::Addition;
-use super::body::BodyReader;
 use super::{Image, change};
 use crate::engine::Inner;
+use crate::pipe;
 use crate::time::{now_ns, rfc3339};
 use crate::{Engine, Error};
 
@@ -49,7 +49,7 @@ impl Engine {
             platform,
             message,
         };
-        let stream = BodyReader::of(body);
+        let stream = pipe::reader(body);
         let engine = Arc::clone(&self.inner);
         let done = tokio::task::spawn_blocking(move || {
             engine.import(Box::new(BufReader::with_capacity(1 << 18, stream)), plan)
@@ -66,7 +66,7 @@ impl Engine {
 }
 
 /// A name to give, or none.
-fn parse_name(repo: &str, tag: &str) -> Result<Option<Reference>, Error> {
+pub(crate) fn parse_name(repo: &str, tag: &str) -> Result<Option<Reference>, Error> {
     if repo.is_empty() {
         return Ok(None);
     }

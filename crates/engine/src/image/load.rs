@@ -30,9 +30,9 @@ use conex_store::records::images::ManifestRecord;
 use futures_util::stream::{BoxStream, StreamExt};
 use tokio::sync::mpsc;
 
-use super::body::BodyReader;
 use super::ingest::{Incoming, Progress};
 use crate::engine::Inner;
+use crate::pipe::{self, PipeReader};
 use crate::{Engine, Error};
 use member::{Blob, Members};
 
@@ -62,7 +62,7 @@ impl Engine {
             .iter()
             .map(|text| super::platform(text))
             .collect::<Result<_, _>>()?;
-        let stream = BodyReader::of(body);
+        let stream = pipe::reader(body);
         let engine = Arc::clone(&self.inner);
         let (sender, receiver) = mpsc::channel(64);
         tokio::task::spawn_blocking(move || {
@@ -105,7 +105,7 @@ impl Load<'_> {
         });
     }
 
-    fn run(&self, stream: BodyReader) -> Result<(), Error> {
+    fn run(&self, stream: PipeReader) -> Result<(), Error> {
         let members = Members::read(stream, &self.engine.root.tmp())?;
         let found = if members.has(docker::MANIFEST) {
             docker::images(&members)?

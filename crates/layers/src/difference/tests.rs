@@ -54,6 +54,9 @@ fn whole_trees_are_compared() {
     ];
     assert_eq!(told(&both), expected);
     assert_eq!(told(&both), expected, "it may be asked again");
+    assert!(!both.is_empty(&MountPoints::default()).unwrap());
+    let none = difference(layer.path(), Some(layer.path()), Holds::Everything);
+    assert!(none.is_empty(&MountPoints::default()).unwrap());
 }
 
 #[test]

@@ -7,9 +7,10 @@ use std::os::unix::fs::FileExt;
 
 use conex_archive::tar::{self, Entry, EntryKind, Header, Segment, Timestamp};
 use flate2::Crc;
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, XattrFlags};
 use rustix::io::Errno;
 
+use super::copying::Owner;
 use super::place::{clean, is_below, kind, make_directory, split};
 use super::{Error, Extractor, Whiteouts, archive_failed, shown};
 use crate::{metadata, tree};
@@ -21,10 +22,13 @@ impl Extractor {
                 entry: shown(&entry.header.path),
             });
         };
+        let Some(path) = self.destination(path) else {
+            return Ok(());
+        };
         if !path.is_empty() && self.whiteout(&path)? {
             return Ok(());
         }
-        let owner = owner(&entry.header)?;
+        let owner = self.owner(&entry.header)?;
         match entry.header.kind {
             EntryKind::Regular => self.file(&path, owner, entry)?,
             EntryKind::Directory => self.directory(&path, owner, &entry.header)?,
@@ -53,7 +57,7 @@ impl Extractor {
     fn file<R: Read>(
         &mut self,
         path: &[u8],
-        owner: Owner,
+        owner: Option<Owner>,
         entry: &mut Entry<'_, R>,
     ) -> Result<(), Error> {
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
@@ -71,11 +75,13 @@ impl Extractor {
         }
         self.record(path, &file, &header, stored_bytes, &crc)?;
         let failed = |action| move |source| io_error(action, path, source);
-        rustix::fs::fchown(&file, Some(owner.uid), Some(owner.gid))
-            .map_err(failed("change the owner of"))?;
+        if let Some(owner) = owner {
+            rustix::fs::fchown(&file, Some(owner.uid), Some(owner.gid))
+                .map_err(failed("change the owner of"))?;
+        }
         rustix::fs::fchmod(&file, Mode::from_raw_mode(header.mode))
             .map_err(failed("change the mode of"))?;
-        set_attributes(&header, path, |name, value| {
+        self.set_attributes(&header, path, |name, value| {
             rustix::fs::fsetxattr(&file, name, value, XattrFlags::empty())
         })?;
         rustix::fs::futimens(&file, &times(header.mtime)).map_err(failed("set the times of"))?;
@@ -183,7 +189,12 @@ impl Extractor {
         }
     }
 
-    fn directory(&mut self, path: &[u8], owner: Owner, header: &Header) -> Result<(), Error> {
+    fn directory(
+        &mut self,
+        path: &[u8],
+        owner: Option<Owner>,
+        header: &Header,
+    ) -> Result<(), Error> {
         let overlay = self.options.whiteouts == Whiteouts::Overlay;
         if !path.is_empty() {
             let (parent, name) = self.parent_of(path)?;
@@ -196,6 +207,9 @@ impl Extractor {
                 }
                 Err(source) => return Err(failed("create")(source)),
             };
+            if !stays && self.keeps_kinds() {
+                return Err(self.over(path, true));
+            }
             if !stays {
                 self.replacing(path, "create", |parent, name| {
                     make_directory(parent, name, overlay)
@@ -210,8 +224,10 @@ impl Extractor {
             tree::open_directory(parent, name)
         }
         .map_err(failed("open"))?;
-        rustix::fs::fchown(&opened, Some(owner.uid), Some(owner.gid))
-            .map_err(failed("change the owner of"))?;
+        if let Some(owner) = owner {
+            rustix::fs::fchown(&opened, Some(owner.uid), Some(owner.gid))
+                .map_err(failed("change the owner of"))?;
+        }
         rustix::fs::fchmod(&opened, Mode::from_raw_mode(header.mode))
             .map_err(failed("change the mode of"))?;
         if self.options.whiteouts == Whiteouts::Apply {
@@ -219,7 +235,7 @@ impl Extractor {
             metadata::clear_attributes(opened.as_fd())
                 .map_err(failed("clear the attributes of"))?;
         }
-        set_attributes(header, path, |name, value| {
+        self.set_attributes(header, path, |name, value| {
             rustix::fs::fsetxattr(&opened, name, value, XattrFlags::empty())
         })?;
         self.place.described(path);
@@ -232,6 +248,7 @@ impl Extractor {
             entry: shown(&header.path),
             target: shown(&header.link),
         })?;
+        let target = self.destination(target).unwrap_or_default();
         let (target_parent, target_name) = split(&target);
         // The target is looked up first: replacing the link must not come
         // between, and a link to itself must not remove itself.
@@ -250,7 +267,7 @@ impl Extractor {
         })
     }
 
-    fn symlink(&mut self, path: &[u8], owner: Owner, header: &Header) -> Result<(), Error> {
+    fn symlink(&mut self, path: &[u8], owner: Option<Owner>, header: &Header) -> Result<(), Error> {
         self.replacing(path, "create", |parent, name| {
             rustix::fs::symlinkat(&*header.link, parent, name)
         })?;
@@ -261,7 +278,7 @@ impl Extractor {
     fn node(
         &mut self,
         path: &[u8],
-        owner: Owner,
+        owner: Option<Owner>,
         header: &Header,
         kind: FileType,
     ) -> Result<(), Error> {
@@ -273,16 +290,32 @@ impl Extractor {
     }
 
     /// Metadata of what must not be opened.
-    fn finish_by_name(&mut self, path: &[u8], owner: Owner, header: &Header) -> Result<(), Error> {
+    fn finish_by_name(
+        &mut self,
+        path: &[u8],
+        owner: Option<Owner>,
+        header: &Header,
+    ) -> Result<(), Error> {
         let (parent, name) = self.parent_of(path)?;
         let failed = |action| move |source| io_error(action, path, source);
-        let flags = AtFlags::SYMLINK_NOFOLLOW;
-        rustix::fs::chownat(parent, name, Some(owner.uid), Some(owner.gid), flags)
-            .map_err(failed("change the owner of"))?;
+        // Held, since somebody may put something else under its name at any
+        // moment, a link that leads to the host included.
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let made =
+            rustix::fs::openat(parent, name, flags, Mode::empty()).map_err(failed("open"))?;
+        if let Some(owner) = owner {
+            let (uid, gid) = (Some(owner.uid), Some(owner.gid));
+            rustix::fs::chownat(&made, "", uid, gid, AtFlags::EMPTY_PATH)
+                .map_err(failed("change the owner of"))?;
+        }
+        let itself = format!("/proc/self/fd/{}", made.as_raw_fd());
         if header.kind != EntryKind::Symlink {
-            // Made just now under this name, so there is no link to follow.
+            let status = rustix::fs::fstat(&made).map_err(failed("examine"))?;
+            if FileType::from_raw_mode(status.st_mode) == FileType::Symlink {
+                return Err(failed("change the mode of")(Errno::LOOP));
+            }
             let mode = Mode::from_raw_mode(header.mode);
-            rustix::fs::chmodat(parent, name, mode, AtFlags::empty())
+            rustix::fs::chmodat(rustix::fs::CWD, &*itself, mode, AtFlags::empty())
                 .map_err(failed("change the mode of"))?;
         }
         if !header.xattrs.is_empty() {
@@ -291,11 +324,11 @@ impl Extractor {
                 name,
             ]
             .concat();
-            set_attributes(header, path, |name, value| {
+            self.set_attributes(header, path, |name, value| {
                 rustix::fs::lsetxattr(&*by_name, name, value, XattrFlags::empty())
             })?;
         }
-        rustix::fs::utimensat(parent, name, &times(header.mtime), flags)
+        rustix::fs::utimensat(&made, "", &times(header.mtime), AtFlags::EMPTY_PATH)
             .map_err(failed("set the times of"))
     }
 
@@ -311,6 +344,30 @@ impl Extractor {
                 // Made and then removed, by the same archive.
                 Ok(()) | Err(Errno::NOENT | Errno::NOTDIR) => {}
                 Err(source) => return Err(io_error("set the times of", &path, source)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets extended attributes. Those that the file system has no place for, or
+    /// that this kind of file cannot have, are left out, as Docker does; a copy
+    /// also leaves out those that whoever unpacks may not set.
+    fn set_attributes(
+        &self,
+        header: &Header,
+        path: &[u8],
+        set: impl Fn(&[u8], &[u8]) -> Result<(), Errno>,
+    ) -> Result<(), Error> {
+        for (name, value) in &header.xattrs {
+            if metadata::is_overlay_attribute(name) {
+                continue;
+            }
+            match set(name, value) {
+                Ok(()) | Err(Errno::NOTSUP) => {}
+                Err(Errno::PERM) if name.starts_with(b"user.") || self.copying.is_some() => {}
+                Err(source) => {
+                    return Err(io_error("set an extended attribute of", path, source));
+                }
             }
         }
         Ok(())
@@ -341,6 +398,10 @@ impl Extractor {
             Err(Errno::EXIST) => {}
             result => return result.map_err(failed),
         }
+        let is_directory = kind(parent, name).map_err(failed)? == FileType::Directory;
+        if is_directory && self.keeps_kinds() {
+            return Err(self.over(path, false));
+        }
         let (parent_path, _) = split(path);
         self.clear(parent_path, name)?;
         self.directories
@@ -348,29 +409,6 @@ impl Extractor {
         let (parent, name) = self.parent_of(path)?;
         make(parent, name).map_err(failed)
     }
-}
-
-#[derive(Clone, Copy)]
-struct Owner {
-    uid: Uid,
-    gid: Gid,
-}
-
-/// The owner as the kernel has them; all ones means "unchanged" there.
-fn owner(header: &Header) -> Result<Owner, Error> {
-    let number = |id: u64| {
-        u32::try_from(id)
-            .ok()
-            .filter(|id| *id != u32::MAX)
-            .ok_or_else(|| Error::Owner {
-                entry: shown(&header.path),
-                id,
-            })
-    };
-    Ok(Owner {
-        uid: Uid::from_raw(number(header.uid)?),
-        gid: Gid::from_raw(number(header.gid)?),
-    })
 }
 
 fn io_error(action: &'static str, path: &[u8], source: Errno) -> Error {
@@ -390,26 +428,4 @@ fn times(mtime: Timestamp) -> Timestamps {
         last_access: time,
         last_modification: time,
     }
-}
-
-/// Sets extended attributes. Those that the file system has no place for, or
-/// that this kind of file cannot have, are left out, as Docker does.
-fn set_attributes(
-    header: &Header,
-    path: &[u8],
-    set: impl Fn(&[u8], &[u8]) -> Result<(), Errno>,
-) -> Result<(), Error> {
-    for (name, value) in &header.xattrs {
-        if metadata::is_overlay_attribute(name) {
-            continue;
-        }
-        match set(name, value) {
-            Ok(()) | Err(Errno::NOTSUP) => {}
-            Err(Errno::PERM) if name.starts_with(b"user.") => {}
-            Err(source) => {
-                return Err(io_error("set an extended attribute of", path, source));
-            }
-        }
-    }
-    Ok(())
 }

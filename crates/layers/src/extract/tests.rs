@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod attack;
+mod copying;
 mod fidelity;
 
 use super::*;

@@ -1,7 +1,11 @@
 //! Handlers of images.
 
+use conex_api::container::Config;
 use conex_api::filters::Filters;
-use conex_api::image::{ImportOptions, ListOptions, LoadOptions, RemoveOptions, SaveOptions};
+use conex_api::image::{
+    CommitOptions, CommitResponse, ImportOptions, ListOptions, LoadOptions, RemoveOptions,
+    SaveOptions,
+};
 use futures_util::stream::StreamExt;
 use hyper::{Response, StatusCode};
 use serde_json::Value;
@@ -107,6 +111,31 @@ pub(super) async fn load(call: Call) -> Result<Response<Body>, Error> {
 fn platforms(call: &Call) -> Vec<String> {
     let given = call.query.all("platform").filter(|text| !text.is_empty());
     given.map(str::to_owned).collect()
+}
+
+/// Makes an image of a container. Also without a client: what is committed may be wanted later.
+pub(super) async fn commit(call: Call) -> Result<Response<Body>, Error> {
+    let query = &call.query;
+    let owned = |name: &str| query.get(name).unwrap_or_default().to_owned();
+    let options = CommitOptions {
+        container: owned("container"),
+        repo: owned("repo"),
+        tag: owned("tag"),
+        comment: owned("comment"),
+        author: owned("author"),
+        pause: query.get("pause").is_none_or(str::is_empty) || query.flag("pause"),
+        changes: query
+            .all("changes")
+            .flat_map(str::lines)
+            .filter(|line| !line.trim().is_empty())
+            .map(str::to_owned)
+            .collect(),
+    };
+    let engine = call.engine().clone();
+    let config: Option<Option<Config>> = body::json(call.request).await?;
+    let id =
+        to_the_end(async move { engine.container_commit(options, config.flatten()).await }).await?;
+    Ok(answer::json(StatusCode::CREATED, &CommitResponse { id }))
 }
 
 pub(super) async fn tag(call: &Call, name: String) -> Result<Response<Body>, Error> {

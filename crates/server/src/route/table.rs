@@ -26,6 +26,12 @@ pub(super) enum Route<'a> {
     ContainerRename(&'a str),
     ContainerTop(&'a str),
     ContainerExec(&'a str),
+    ContainerChanges(&'a str),
+    ContainerExport(&'a str),
+    ContainerPathStat(&'a str),
+    ContainerArchive(&'a str),
+    ContainerExtract(&'a str),
+    Commit,
     ExecStart(&'a str),
     ExecResize(&'a str),
     ExecInspect(&'a str),
@@ -65,13 +71,29 @@ pub(super) enum Route<'a> {
 pub(super) fn find<'a>(method: &Method, segments: &[&'a str]) -> Option<Route<'a>> {
     match *method {
         Method::GET => find_get(segments),
-        Method::HEAD => matches!(segments, ["_ping"]).then_some(Route::Ping),
+        Method::HEAD => find_head(segments),
         Method::POST => find_post(segments),
+        Method::PUT => find_put(segments),
         Method::DELETE => find_delete(segments),
         // Only volumes of a cluster are updated.
-        Method::PUT => matches!(segments, ["volumes", _]).then_some(Route::Swarm),
         _ => None,
     }
+}
+
+fn find_head<'a>(segments: &[&'a str]) -> Option<Route<'a>> {
+    Some(match segments {
+        ["_ping"] => Route::Ping,
+        ["containers", name, "archive"] => Route::ContainerPathStat(some(name)?),
+        _ => return None,
+    })
+}
+
+fn find_put<'a>(segments: &[&'a str]) -> Option<Route<'a>> {
+    Some(match segments {
+        ["containers", name, "archive"] => Route::ContainerExtract(some(name)?),
+        ["volumes", _] => Route::Swarm,
+        _ => return None,
+    })
 }
 
 fn find_get<'a>(segments: &[&'a str]) -> Option<Route<'a>> {
@@ -84,6 +106,9 @@ fn find_get<'a>(segments: &[&'a str]) -> Option<Route<'a>> {
         ["containers", name, "json"] => Route::ContainerInspect(some(name)?),
         ["containers", name, "logs"] => Route::ContainerLogs(some(name)?),
         ["containers", name, "top"] => Route::ContainerTop(some(name)?),
+        ["containers", name, "changes"] => Route::ContainerChanges(some(name)?),
+        ["containers", name, "export"] => Route::ContainerExport(some(name)?),
+        ["containers", name, "archive"] => Route::ContainerArchive(some(name)?),
         ["exec", id, "json"] => Route::ExecInspect(some(id)?),
         ["images", "json"] => Route::ImageList,
         ["images", "search"] => Route::ImageSearch,
@@ -125,6 +150,7 @@ fn find_post<'a>(segments: &[&'a str]) -> Option<Route<'a>> {
                 _ => return None,
             }
         }
+        ["commit"] => Route::Commit,
         ["exec", id, "start"] => Route::ExecStart(some(id)?),
         ["exec", id, "resize"] => Route::ExecResize(some(id)?),
         ["images", "create"] => Route::ImageCreate,
@@ -217,6 +243,32 @@ mod tests {
             ),
             (Method::GET, "containers/c/top", r#"ContainerTop("c")"#),
             (Method::POST, "containers/c/exec", r#"ContainerExec("c")"#),
+            (
+                Method::GET,
+                "containers/c/changes",
+                r#"ContainerChanges("c")"#,
+            ),
+            (
+                Method::GET,
+                "containers/c/export",
+                r#"ContainerExport("c")"#,
+            ),
+            (
+                Method::HEAD,
+                "containers/c/archive",
+                r#"ContainerPathStat("c")"#,
+            ),
+            (
+                Method::GET,
+                "containers/c/archive",
+                r#"ContainerArchive("c")"#,
+            ),
+            (
+                Method::PUT,
+                "containers/c/archive",
+                r#"ContainerExtract("c")"#,
+            ),
+            (Method::POST, "commit", "Commit"),
             (Method::POST, "exec/e/start", r#"ExecStart("e")"#),
             (Method::POST, "exec/e/resize", r#"ExecResize("e")"#),
             (Method::GET, "exec/e/json", r#"ExecInspect("e")"#),

@@ -248,3 +248,67 @@ fn files_where_directories_are_needed_and_odd_roots_are_errors() {
         }
     ));
 }
+
+/// What a container can do while something is copied into it: names change
+/// between a directory, a file and links to the outside.
+#[test]
+fn a_tree_that_changes_under_the_copy_leads_nowhere_else() {
+    use std::os::unix::fs::symlink;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let Some(arena) = Arena::new() else { return };
+    let (root, outside) = (
+        arena.temporary.path().join("root"),
+        arena.temporary.path().join("outside"),
+    );
+    let looks = |path: &Path| {
+        let status = fs::symlink_metadata(path).unwrap();
+        (status.mode(), status.uid(), status.mtime(), status.ino())
+    };
+    let before = [looks(&outside), looks(&outside.join("victim"))];
+    let owned = |path: &str, kind| Header {
+        mode: 0o4777,
+        uid: 4321,
+        ..Header::new(path, kind)
+    };
+    let archive = Archive::new()
+        .entry(owned("x", EntryKind::Directory), b"")
+        .entry(owned("x/victim", EntryKind::Fifo), b"")
+        .entry(owned("victim", EntryKind::Fifo), b"")
+        .entry(owned("x/new", EntryKind::Regular), b"new")
+        .entry(owned("x/victim", EntryKind::Regular), b"changed")
+        .finish();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let (x, victim) = (root.join("x"), root.join("victim"));
+            // Whatever the copy is at, each step may fail.
+            while !done.load(Ordering::Relaxed) {
+                drop(fs::remove_dir_all(&x).or_else(|_| fs::remove_file(&x)));
+                drop(symlink(&outside, &x));
+                drop(fs::remove_file(&victim));
+                drop(symlink(outside.join("victim"), &victim));
+                drop(fs::remove_file(&x));
+                drop(symlink("../outside", &x));
+                drop(fs::remove_file(&x));
+                drop(fs::create_dir(&x));
+            }
+        });
+        let end = std::time::Instant::now() + std::time::Duration::from_millis(1500);
+        while std::time::Instant::now() < end {
+            let options = Options {
+                limits: Limits::default(),
+                whiteouts: Whiteouts::AsIs,
+            };
+            // What the container spoils for itself is an error, no more.
+            drop(
+                Extractor::new(directory(&root), options)
+                    .copying(Copying::default())
+                    .extract(&*archive),
+            );
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(before, [looks(&outside), looks(&outside.join("victim"))]);
+    assert_eq!(fs::read(outside.join("victim")).unwrap(), b"untouched");
+    assert_eq!(fs::read_dir(&outside).unwrap().count(), 1);
+}
