@@ -41,6 +41,8 @@ pub struct Engine {
     daemon: Option<Child>,
     /// Whether the data root is a file system of its own.
     disk: bool,
+    /// What starts the daemon, if not the test itself.
+    wrapper: Vec<String>,
 }
 
 impl Engine {
@@ -110,6 +112,46 @@ impl Engine {
         Some(engine)
     }
 
+    /// Starts an engine whose data root is a copy of another one's disk, as that
+    /// was at one moment.
+    pub fn start_on_copy(image: &Path, flags: &[&str]) -> Option<Engine> {
+        let mut engine = Engine::prepare(flags, &[])?;
+        fs::create_dir(engine.data_root()).expect("a fresh directory takes a folder");
+        let mounted = Command::new("mount")
+            .args(["-o", "loop"])
+            .args([image, &engine.data_root()])
+            .output()
+            .expect("mount can be run");
+        assert!(
+            mounted.status.success(),
+            "{}",
+            String::from_utf8_lossy(&mounted.stderr)
+        );
+        engine.disk = true;
+        engine.resume();
+        Some(engine)
+    }
+
+    /// The file that holds the data root, of an engine on a disk of its own.
+    pub fn disk_image(&self) -> PathBuf {
+        self.root().join("disk")
+    }
+
+    /// The daemons to come are started by this command, which ends with them.
+    pub fn wrap(&mut self, command: &[String]) {
+        self.wrapper = command.to_vec();
+    }
+
+    /// Waits until the daemon has ended by itself.
+    pub fn await_end(&mut self, limit: Duration) -> bool {
+        let daemon = self.daemon.as_mut().expect("there is a daemon");
+        let ended = process::wait_limited(daemon, limit).expect("a child can be waited for");
+        if ended.is_some() {
+            self.daemon = None;
+        }
+        ended.is_some()
+    }
+
     /// What is free in the data root's file system, in bytes.
     pub fn free_bytes(&self) -> u64 {
         let stat = rustix::fs::statvfs(self.data_root()).expect("the data root exists");
@@ -135,7 +177,31 @@ impl Engine {
                 .collect(),
             daemon: None,
             disk: false,
+            wrapper: Vec::new(),
         })
+    }
+
+    /// Starts the daemon of an engine that has none; `false` when it ended
+    /// before it answered, as one that is killed on its way may.
+    pub fn try_resume(&mut self) -> bool {
+        let events = watch(self.root()).expect("a directory can be watched");
+        let flags: Vec<&str> = self.flags.iter().map(String::as_str).collect();
+        let child = self.daemon_command(&flags).stderr(Stdio::null()).spawn();
+        self.daemon = Some(child.expect("the daemon can be started"));
+        let deadline = Instant::now() + START_LIMIT;
+        while UnixStream::connect(self.socket()).is_err() {
+            let daemon = self.daemon.as_mut().expect("it was just started");
+            if daemon.try_wait().expect("a child can be asked").is_some() {
+                self.daemon = None;
+                return false;
+            }
+            assert!(Instant::now() < deadline, "the daemon does not answer");
+            let step = Duration::from_millis(50);
+            if readable(&events, step) {
+                drain(&events);
+            }
+        }
+        true
     }
 
     /// Starts the daemon of an engine that has none, and waits until it answers.
@@ -174,8 +240,11 @@ impl Engine {
     }
 
     fn daemon_command(&self, flags: &[&str]) -> Command {
-        let mut command = Command::new(workspace::conex());
+        let mut words = self.wrapper.clone();
+        words.push(workspace::conex().to_string_lossy().into_owned());
+        let mut command = Command::new(&words[0]);
         command
+            .args(&words[1..])
             .arg("daemon")
             .arg("--data-root")
             .arg(self.data_root())
@@ -432,6 +501,10 @@ impl Drop for Engine {
         }
         leftovers::sweep(self.root(), &self.data_root(), &ids);
     }
+}
+
+fn readable(events: &rustix::fd::OwnedFd, limit: Duration) -> bool {
+    process::readable_within(events, limit).expect("a watch can be polled")
 }
 
 /// Forgets the events that woke a waiter: it looks for itself.

@@ -97,6 +97,10 @@ impl Engine {
         leftovers.extend(inner.volumes.leftovers()?);
         inner.images.drop_unfinished(inner.driver.as_ref());
         container::restore::restore(&inner).await?;
+        let worker = Arc::clone(&inner);
+        tokio::task::spawn_blocking(move || worker.drop_layers_without_image())
+            .await
+            .map_err(io::Error::other)?;
         std::thread::Builder::new()
             .name("clear-tmp".into())
             .spawn(move || Root::delete_leftovers(&leftovers))?;

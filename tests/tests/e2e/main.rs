@@ -21,6 +21,7 @@ mod isolation;
 mod lifecycle;
 mod limits;
 mod load;
+mod power;
 mod registry;
 mod registry_faults;
 mod restart;

@@ -1,7 +1,7 @@
 //! The part of `system check` that concerns images: records, directories and
 //! recipes of layers have to agree.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use conex_layers::driver::{Error as DriverError, LayerId};
 use conex_store::records::images::{LayerRecord, LayerState};
@@ -42,6 +42,13 @@ impl Inner {
                 format!("its layer {chain} is not here: remove the image and get it again"),
             );
         }
+        for layer in self.layers_without_image() {
+            let sentence = "no image has it: a removal was cut short".to_owned();
+            let finding = checkup.found("layer-without-image", &layer.chain_id, "", sentence);
+            if let Repair::Wanted = finding {
+                checkup.repaired(self.images.drop_layer(self.driver.as_ref(), &layer).is_ok());
+            }
+        }
         for layer in &layers {
             if !busy.contains(&layer.chain_id) {
                 self.check_layer(checkup, layer);
@@ -57,6 +64,63 @@ impl Inner {
             let finding = checkup.found("recipe-without-layer", id.as_str(), &path, sentence);
             if let Repair::Wanted = finding {
                 checkup.repaired(self.images.recipes.remove(&id).is_ok());
+            }
+        }
+    }
+
+    /// Complete layers that no image has and nobody holds, upper ones first.
+    /// None while some container's image is not recorded: it may stand on them.
+    fn layers_without_image(&self) -> Vec<LayerRecord> {
+        let of_containers: BTreeSet<String> = {
+            let table = self.table();
+            table.iter().map(|c| c.record.image_id.clone()).collect()
+        };
+        let known = self.images.known();
+        if of_containers
+            .iter()
+            .any(|id| !known.images.contains_key(id))
+        {
+            return Vec::new();
+        }
+        let chains = known.images.values().flat_map(|image| &image.chains);
+        let used: HashSet<&str> = chains.map(|chain| chain.as_str()).collect();
+        let is_used = |layer: &LayerRecord| {
+            let init = layer.chain_id.starts_with("init:");
+            match (init, &layer.parent_chain) {
+                // The one of images without layers, which is everybody's.
+                (true, None) => true,
+                (true, Some(chain)) => used.contains(chain.as_str()),
+                (false, _) => used.contains(layer.chain_id.as_str()),
+            }
+        };
+        let is_free = |layer: &&LayerRecord| {
+            let chain = &layer.chain_id;
+            layer.state == LayerState::Ready
+                && !known.fills.contains_key(chain)
+                && !known.holds.contains_key(chain)
+                && !is_used(layer)
+        };
+        let mut free: Vec<LayerRecord> = known.layers.values().filter(is_free).cloned().collect();
+        let depth = |layer: &LayerRecord| {
+            let mut depth = 0;
+            let mut parent = layer.parent_chain.as_ref();
+            while let Some(below) = parent.and_then(|chain| known.layers.get(chain)) {
+                depth += 1;
+                parent = below.parent_chain.as_ref();
+            }
+            depth
+        };
+        free.sort_by_key(|layer| std::cmp::Reverse(depth(layer)));
+        free
+    }
+
+    /// Finishes removals that were cut short between an image's record and its
+    /// layers'. For a start, when containers are known. Blocks.
+    pub(crate) fn drop_layers_without_image(&self) {
+        let _layering = self.images.layering();
+        for layer in self.layers_without_image() {
+            if let Err(error) = self.images.drop_layer(self.driver.as_ref(), &layer) {
+                tracing::warn!(layer = layer.layer_dir, %error, "a layer of no image is left");
             }
         }
     }

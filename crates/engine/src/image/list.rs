@@ -1,6 +1,6 @@
 //! `images` and `image inspect`: snapshots in the API's shape.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use conex_api::container::DriverData;
 use conex_api::filters::InvalidFilter;
@@ -50,6 +50,10 @@ impl Engine {
             .values()
             .filter_map(|i| i.parent.as_deref())
             .collect();
+        let stacks = match options.shared_size {
+            true => images_by_chain(&known),
+            false => HashMap::new(),
+        };
         let mut found = Vec::new();
         for (id, image) in &known.images {
             let mut own: Vec<&str> = names.get(id.as_str()).cloned().unwrap_or_default();
@@ -64,7 +68,7 @@ impl Engine {
             }
             let labels = labels_of(image);
             let shared_size = match options.shared_size {
-                true => shared_bytes(&known, image),
+                true => shared_bytes(&known, &stacks, image),
                 false => -1,
             };
             let created = created_ns(image);
@@ -169,10 +173,18 @@ pub(super) fn labels_of(image: &Image) -> BTreeMap<String, String> {
         .unwrap_or_default()
 }
 
+/// How many images have each chain.
+fn images_by_chain(known: &Known) -> HashMap<&str, usize> {
+    let mut stacks = HashMap::new();
+    for chain in known.images.values().flat_map(|image| &image.chains) {
+        *stacks.entry(chain.as_str()).or_default() += 1;
+    }
+    stacks
+}
+
 /// Bytes of those layers of an image that other images stand on too.
-fn shared_bytes(known: &Known, image: &Image) -> i64 {
-    let has = |other: &Image, chain: &Digest| other.id != image.id && other.chains.contains(chain);
-    let shared = |chain: &&Digest| known.images.values().any(|other| has(other, chain));
+fn shared_bytes(known: &Known, stacks: &HashMap<&str, usize>, image: &Image) -> i64 {
+    let shared = |chain: &&Digest| stacks.get(chain.as_str()).is_some_and(|images| *images > 1);
     let layers = image.chains.iter().filter(shared);
     layers
         .filter_map(|chain| known.layers.get(chain.as_str()))
@@ -311,7 +323,10 @@ mod tests {
         let mut shared: Vec<(usize, i64)> = known
             .images
             .values()
-            .map(|i| (i.chains.len(), shared_bytes(&known, i)))
+            .map(|i| {
+                let stacks = images_by_chain(&known);
+                (i.chains.len(), shared_bytes(&known, &stacks, i))
+            })
             .collect();
         shared.sort_unstable();
         assert_eq!(shared, [(1, 0), (1, 10), (2, 10)]);
