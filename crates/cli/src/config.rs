@@ -17,6 +17,8 @@ pub struct Config {
     pub ps_format: String,
     /// Default `--format` of `images`.
     pub images_format: String,
+    /// Default `--format` of `stats`.
+    pub stats_format: String,
     /// Default `--format` of `volume ls`.
     pub volumes_format: String,
     /// The context used when no option names one.

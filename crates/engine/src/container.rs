@@ -20,21 +20,25 @@ mod merge;
 mod mount;
 mod pause;
 mod probe;
+mod prune;
 mod remove;
 mod rename;
 pub(crate) mod restore;
 mod spec;
 mod start;
 pub(crate) mod state;
+mod stats;
 mod stop;
 pub(crate) mod storage;
 mod table;
 pub(crate) mod task;
 mod top;
+mod update;
 mod validate;
 mod volume;
 mod wait;
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -108,6 +112,25 @@ impl Container {
     /// Follows the state from now on.
     pub(crate) fn watch(&self) -> watch::Receiver<Arc<State>> {
         self.state.subscribe()
+    }
+
+    /// What the user asked of the host, with what was changed since the creation.
+    pub(crate) fn host_config(&self) -> Cow<'_, HostConfig> {
+        match &self.state.borrow().host_config {
+            Some(changed) => Cow::Owned(HostConfig::clone(changed)),
+            None => Cow::Borrowed(&self.record.host_config),
+        }
+    }
+
+    /// The record, with what was changed since the creation.
+    pub(crate) fn current_record(&self) -> Cow<'_, Record> {
+        match self.host_config() {
+            Cow::Borrowed(_) => Cow::Borrowed(&self.record),
+            Cow::Owned(host_config) => Cow::Owned(Record {
+                host_config,
+                ..self.record.clone()
+            }),
+        }
     }
 
     /// Asks the owner; an error says that the container is gone.

@@ -46,6 +46,8 @@ pub(crate) struct Inner {
     pub(crate) state_db: Database,
     pub(crate) executable: OwnedFd,
     pub(crate) own_oom_score: i32,
+    /// One prune of containers at a time: two would tell of the same bytes.
+    pub(crate) pruning: tokio::sync::Mutex<()>,
     /// It is going: what ends now is not restarted by it.
     leaving: AtomicBool,
     _lock: FileLock,
@@ -179,6 +181,7 @@ impl Inner {
             id,
             root,
             config,
+            pruning: tokio::sync::Mutex::default(),
             leaving: AtomicBool::new(false),
             _lock: lock,
         })

@@ -39,6 +39,7 @@ use conex_store::records::images::{self as records, Everything, LayerRecord, Lay
 pub(crate) use change::apply as apply_change;
 pub(crate) use commit::Commit;
 pub(crate) use import::parse_name;
+pub(crate) use list::until_ns;
 
 use crate::Error;
 use crate::disk::Root;

@@ -220,7 +220,8 @@ fn reads(path: &str, value: &str) -> bool {
     fs::read_to_string(path).is_ok_and(|text| text.trim() == value)
 }
 
-fn memory_bytes() -> i64 {
+/// Of the machine.
+pub(crate) fn memory_bytes() -> i64 {
     let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let line = text.lines().find_map(|l| l.strip_prefix("MemTotal:"));
     let kib = line.and_then(|l| l.trim().strip_suffix("kB")?.trim().parse::<i64>().ok());

@@ -22,6 +22,7 @@ mod memory;
 mod network;
 mod pids;
 mod rdma;
+pub mod usage;
 mod v1;
 mod v2;
 

@@ -40,10 +40,12 @@ pub static ROOT: &[Entry] = &[
     Entry::command("rmi", &image::rm::COMMAND),
     Entry::command("save", &image::save::COMMAND),
     Entry::command("start", &container::start::COMMAND),
+    Entry::command("stats", &container::stats::COMMAND),
     Entry::command("stop", &container::stop::COMMAND),
     Entry::command("tag", &image::tag::COMMAND),
     Entry::command("top", &container::top::COMMAND),
     Entry::command("unpause", &container::unpause::COMMAND),
+    Entry::command("update", &container::update::COMMAND),
     Entry::command("wait", &container::wait::COMMAND),
 ];
 
@@ -62,14 +64,17 @@ static CONTAINER: &[Entry] = &[
     Entry::command("ls", &container::ls::COMMAND).aliases(&["list", "ps"]),
     Entry::command("pause", &container::pause::COMMAND),
     Entry::command("port", &container::port::COMMAND),
+    Entry::command("prune", &container::prune::COMMAND),
     Entry::command("rename", &container::rename::COMMAND),
     Entry::command("restart", &container::restart::COMMAND),
     Entry::command("rm", &container::rm::COMMAND).aliases(&["remove"]),
     Entry::command("run", &container::run::COMMAND),
     Entry::command("start", &container::start::COMMAND),
+    Entry::command("stats", &container::stats::COMMAND),
     Entry::command("stop", &container::stop::COMMAND),
     Entry::command("top", &container::top::COMMAND),
     Entry::command("unpause", &container::unpause::COMMAND),
+    Entry::command("update", &container::update::COMMAND),
     Entry::command("wait", &container::wait::COMMAND),
 ];
 

@@ -50,7 +50,7 @@ impl Engine {
             restart_count: state.restart_count.into(),
             driver: record.driver.clone(),
             platform: "linux".into(),
-            host_config: record.host_config.clone(),
+            host_config: container.host_config().into_owned(),
             graph_driver: Some(self.inner.graph_driver(record)),
             size_rw,
             size_root_fs,

@@ -80,7 +80,7 @@ pub(crate) async fn restore(engine: &Arc<Inner>) -> Result<(), OpenError> {
 /// its end removes is removed.
 async fn resume(engine: &Arc<Inner>, container: &Arc<Container>) -> bool {
     let state = container.state();
-    let host = &container.record.host_config;
+    let host = container.host_config();
     if state.is_running() {
         return false;
     }

@@ -23,6 +23,7 @@ use crate::{Error, ErrorKind};
 pub(super) use devices::parse_rule as parse_device_rule;
 pub(crate) use exec::exec_process;
 pub(super) use mounts::{tmpfs_options, tmpfs_words};
+pub(super) use resources::resources as limits;
 
 /// What of the host goes into a configuration.
 #[derive(Debug)]

@@ -76,7 +76,8 @@ fn launch_blocking(
     container: &Container,
     attachers: &[(protocol::Attach, OwnedFd)],
 ) -> Result<(Started, Link, OwnedFd), Failed> {
-    let record = &container.record;
+    let current = container.current_record();
+    let record = current.as_ref();
     mount::prepare(&record.mounts)?;
     engine.mount_volumes(record)?;
     if container.state().started_ns != 0 {

@@ -13,6 +13,7 @@
 //! ```
 //! Running has two forms: going on, and frozen (`pause`, `unpause`).
 
+use conex_api::container::HostConfig;
 use serde::{Deserialize, Serialize};
 
 use super::health::{self, Health};
@@ -37,7 +38,7 @@ pub(crate) enum Phase {
 }
 
 /// Everything about a container that changes. Kept in `state.db` as JSON.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct State {
     pub(crate) phase: Phase,
@@ -56,6 +57,9 @@ pub(crate) struct State {
     pub(crate) paused: bool,
     /// What its checks say, if it has any; of the last run when it does not run.
     pub(crate) health: Option<Health>,
+    /// Its host configuration since somebody changed limits or policy; before, it
+    /// is the record's.
+    pub(crate) host_config: Option<Box<HostConfig>>,
     /// Grows with every end; lets a waiter tell the next end from the last.
     #[serde(skip)]
     pub(crate) exits: u64,

@@ -12,6 +12,7 @@ mod pause;
 mod rename;
 mod restart;
 mod stop;
+mod update;
 mod volume;
 
 use std::collections::VecDeque;
@@ -19,7 +20,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use conex_api::container::RemoveOptions;
+use conex_api::container::{HostConfig, RemoveOptions};
 use conex_monitor::protocol::{self, Event};
 use conex_monitor::{ExitRecord, LinkError, send_request};
 use conex_sys::process::pidfd_signal;
@@ -73,6 +74,11 @@ pub(crate) enum Command {
     Freeze { frozen: bool, reply: Reply },
     /// Give it another name.
     Rename { new_name: String, reply: Reply },
+    /// Change limits and restart policy; answered with warnings.
+    Update {
+        wanted: Box<HostConfig>,
+        reply: oneshot::Sender<Result<Vec<String>, Error>>,
+    },
     /// Start one more program; answered when its monitor is asked.
     Exec {
         request: Box<protocol::ExecRequest>,
@@ -246,6 +252,11 @@ impl Task {
                 let gone = self.container.state().removed;
                 answer(reply, result);
                 return gone;
+            }
+            Command::Update { wanted, reply } => {
+                // A caller that went away does not need its answer.
+                let _nobody = reply.send(self.update(*wanted).await).is_err();
+                return false;
             }
             Command::Rename { new_name, reply } => (reply, self.rename(new_name).await),
             Command::Exec {

@@ -39,6 +39,14 @@ pub(super) fn normalise(
     normalise_on(Machine::this(), engine, config, host, id)
 }
 
+/// Checks limits and policy that are to replace those of a container; warnings as above.
+pub(super) fn check_update(host: &mut HostConfig) -> Result<Vec<String>, Error> {
+    let mut warnings = Vec::new();
+    check_restart(&host.restart_policy)?;
+    resources::check(Machine::this(), host, &mut warnings)?;
+    Ok(warnings)
+}
+
 fn normalise_on(
     machine: &Machine,
     engine: &crate::Config,

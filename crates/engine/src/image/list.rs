@@ -199,7 +199,7 @@ pub(super) fn created_ns(image: &Image) -> i64 {
 }
 
 /// A point in time, or how long ago.
-pub(super) fn until_ns(word: &str) -> Result<i64, Error> {
+pub(crate) fn until_ns(word: &str) -> Result<i64, Error> {
     if let Some(ns) = conex_logs::timestamp::parse(word.as_bytes()) {
         return Ok(ns as i64);
     }

@@ -4,8 +4,8 @@ use std::future::Future;
 
 use bytes::Bytes;
 use conex_api::container::{
-    AttachOptions, CreateRequest, ListOptions, LogsOptions, RemoveOptions, StopOptions,
-    WaitCondition, WaitExitError, WaitResponse,
+    AttachOptions, CreateRequest, HostConfig, ListOptions, LogsOptions, RemoveOptions, StatsMode,
+    StopOptions, WaitCondition, WaitExitError, WaitResponse,
 };
 use conex_api::filters::Filters;
 use conex_api::query::Query;
@@ -132,6 +132,44 @@ pub(super) async fn top(call: &Call, name: &str) -> Result<Response<Body>, Error
     let ps_args = call.query.get("ps_args").unwrap_or_default();
     let top = call.engine().container_top(name, ps_args).await?;
     Ok(answer::json(StatusCode::OK, &top))
+}
+
+pub(super) fn stats(call: &Call, name: &str) -> Result<Response<Body>, Error> {
+    let samples = call
+        .engine()
+        .container_stats(name, stats_mode(&call.query)?)?;
+    let lines = samples.map(|sample| Ok(answer::to_line(&sample, b"\n").into()));
+    Ok(answer::stream(
+        "application/json",
+        call.until_closing(lines),
+    ))
+}
+
+fn stats_mode(query: &Query) -> Result<StatsMode, Error> {
+    // It streams unless it is told not to.
+    let streams = query.get("stream").is_none() || query.flag("stream");
+    match (streams, query.flag("one-shot")) {
+        (true, true) => Err(Error::Invalid("cannot have stream=true and one-shot=true")),
+        (true, false) => Ok(StatsMode::Stream),
+        (false, true) => Ok(StatsMode::OneShot),
+        (false, false) => Ok(StatsMode::Once),
+    }
+}
+
+pub(super) async fn update(call: Call, name: &str) -> Result<Response<Body>, Error> {
+    let engine = call.engine().clone();
+    let name = name.to_owned();
+    let wanted: Option<Option<HostConfig>> = body::json(call.request).await?;
+    let wanted = wanted.flatten().unwrap_or_default();
+    let updated = to_the_end(async move { engine.container_update(&name, wanted).await }).await?;
+    Ok(answer::json(StatusCode::OK, &updated))
+}
+
+pub(super) async fn prune(call: &Call) -> Result<Response<Body>, Error> {
+    let filters = Filters::parse(call.query.get("filters").unwrap_or_default())?;
+    let engine = call.engine().clone();
+    let report = to_the_end(async move { engine.container_prune(filters).await }).await?;
+    Ok(answer::json(StatusCode::OK, &report))
 }
 
 pub(super) async fn resize(call: &Call, name: &str) -> Result<Response<Body>, Error> {
@@ -325,6 +363,19 @@ mod tests {
         assert_eq!(
             error.to_string(),
             r#"strconv.Atoi: parsing "soon": invalid syntax"#
+        );
+    }
+
+    #[test]
+    fn samples_are_streamed_unless_asked_otherwise() {
+        let mode = |text: &str| stats_mode(&Query::parse(text));
+        assert_eq!(mode("").unwrap(), StatsMode::Stream);
+        assert_eq!(mode("stream=1&one-shot=0").unwrap(), StatsMode::Stream);
+        assert_eq!(mode("stream=false").unwrap(), StatsMode::Once);
+        assert_eq!(mode("stream=0&one-shot=1").unwrap(), StatsMode::OneShot);
+        assert_eq!(
+            mode("one-shot=true").unwrap_err().to_string(),
+            "cannot have stream=true and one-shot=true"
         );
     }
 

@@ -25,6 +25,9 @@ pub(super) enum Route<'a> {
     ContainerUnpause(&'a str),
     ContainerRename(&'a str),
     ContainerTop(&'a str),
+    ContainerStats(&'a str),
+    ContainerUpdate(&'a str),
+    ContainerPrune,
     ContainerExec(&'a str),
     ContainerChanges(&'a str),
     ContainerExport(&'a str),
@@ -109,6 +112,7 @@ fn find_get<'a>(segments: &[&'a str]) -> Option<Route<'a>> {
         ["containers", name, "changes"] => Route::ContainerChanges(some(name)?),
         ["containers", name, "export"] => Route::ContainerExport(some(name)?),
         ["containers", name, "archive"] => Route::ContainerArchive(some(name)?),
+        ["containers", name, "stats"] => Route::ContainerStats(some(name)?),
         ["exec", id, "json"] => Route::ExecInspect(some(id)?),
         ["images", "json"] => Route::ImageList,
         ["images", "search"] => Route::ImageSearch,
@@ -133,6 +137,7 @@ fn find_get<'a>(segments: &[&'a str]) -> Option<Route<'a>> {
 fn find_post<'a>(segments: &[&'a str]) -> Option<Route<'a>> {
     Some(match segments {
         ["containers", "create"] => Route::ContainerCreate,
+        ["containers", "prune"] => Route::ContainerPrune,
         ["containers", name, verb] => {
             let name = some(name)?;
             match *verb {
@@ -147,6 +152,7 @@ fn find_post<'a>(segments: &[&'a str]) -> Option<Route<'a>> {
                 "pause" => Route::ContainerPause(name),
                 "unpause" => Route::ContainerUnpause(name),
                 "rename" => Route::ContainerRename(name),
+                "update" => Route::ContainerUpdate(name),
                 _ => return None,
             }
         }
@@ -211,6 +217,13 @@ mod tests {
             (Method::POST, "containers/create", "ContainerCreate"),
             (Method::GET, "containers/c/json", r#"ContainerInspect("c")"#),
             (Method::GET, "containers/c/logs", r#"ContainerLogs("c")"#),
+            (Method::GET, "containers/c/stats", r#"ContainerStats("c")"#),
+            (
+                Method::POST,
+                "containers/c/update",
+                r#"ContainerUpdate("c")"#,
+            ),
+            (Method::POST, "containers/prune", "ContainerPrune"),
             (Method::POST, "containers/c/start", r#"ContainerStart("c")"#),
             (Method::POST, "containers/c/stop", r#"ContainerStop("c")"#),
             (

@@ -10,9 +10,9 @@ pub(super) mod flags;
 mod key_value;
 mod mount;
 mod network;
-mod policy;
+pub(super) mod policy;
 mod port;
-mod resource;
+pub(super) mod resource;
 mod volume;
 
 use std::collections::BTreeMap;
@@ -353,7 +353,7 @@ fn parse_each<T>(
 }
 
 /// A number's flag, 0 when not given.
-fn optional(
+pub(super) fn optional(
     matches: &Matches,
     flag: &str,
     parse: fn(&str) -> Result<i64, String>,

@@ -10,7 +10,7 @@ use crate::Error;
 
 /// `unified`: cgroups are version 2 alone, which lacks what some containers
 /// were created with before the machine changed.
-pub(super) fn resources(
+pub(in crate::container) fn resources(
     asked: &HostConfig,
     devices: Vec<DeviceCgroup>,
     unified: bool,

@@ -13,7 +13,7 @@ impl Task {
     /// the container ran for ten seconds.
     pub(super) async fn plan_restart(&mut self, ran: Duration) {
         let state = self.container.state();
-        let policy = &self.container.record.host_config.restart_policy;
+        let policy = self.container.host_config().restart_policy.clone();
         let wanted = match policy.name.as_str() {
             "always" | "unless-stopped" => !state.stopped_by_user,
             "on-failure" => {

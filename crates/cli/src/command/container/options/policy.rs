@@ -16,7 +16,7 @@ pub(super) fn check_attach(text: &str) -> Result<(), String> {
 }
 
 /// `name[:retries]`.
-pub(super) fn restart(text: &str) -> Result<RestartPolicy, String> {
+pub(in crate::command::container) fn restart(text: &str) -> Result<RestartPolicy, String> {
     let (name, count) = text.split_once(':').unwrap_or((text, ""));
     if name.is_empty() && text.contains(':') {
         return Err("invalid restart policy format: no policy provided before colon".to_owned());

@@ -39,7 +39,7 @@ const SYSCTLS: [&str; 8] = [
 const NANO: i128 = 1_000_000_000;
 
 /// A number of CPUs (`1.5`, `3/2`, `5e-1`) in 10⁻⁹ CPUs.
-pub(super) fn nano_cpus(text: &str) -> Result<i64, String> {
+pub(in crate::command::container) fn nano_cpus(text: &str) -> Result<i64, String> {
     let no_number = || format!("failed to parse {text} as a rational number");
     let (numerator, denominator) = rational(text).ok_or_else(no_number)?;
     let nano = numerator.checked_mul(NANO).ok_or_else(no_number)?;
@@ -50,7 +50,7 @@ pub(super) fn nano_cpus(text: &str) -> Result<i64, String> {
 }
 
 /// Refuses what is no number of CPUs.
-pub(super) fn check_cpus(text: &str) -> Result<(), String> {
+pub(in crate::command::container) fn check_cpus(text: &str) -> Result<(), String> {
     nano_cpus(text).map(drop)
 }
 
@@ -94,7 +94,7 @@ fn rational(text: &str) -> Option<(i128, i128)> {
 }
 
 /// A size in bytes, or -1 for no limit.
-pub(super) fn memory_swap(text: &str) -> Result<i64, String> {
+pub(in crate::command::container) fn memory_swap(text: &str) -> Result<i64, String> {
     if text == "-1" {
         Ok(-1)
     } else {
@@ -103,7 +103,7 @@ pub(super) fn memory_swap(text: &str) -> Result<i64, String> {
 }
 
 /// Refuses what is no size and not -1.
-pub(super) fn check_memory_swap(text: &str) -> Result<(), String> {
+pub(in crate::command::container) fn check_memory_swap(text: &str) -> Result<(), String> {
     memory_swap(text).map(drop)
 }
 
