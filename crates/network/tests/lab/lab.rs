@@ -12,7 +12,7 @@
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
@@ -116,15 +116,10 @@ impl Lab {
         inside(&outside, || ip("link set lo up"));
         let host = own_namespace();
         ip("link add up0 type veth peer name up1");
-        let pid = format!(
-            "/proc/self/fd/{}",
-            std::os::fd::AsRawFd::as_raw_fd(&outside)
-        );
         // ip opens the path itself, from a descriptor it inherits.
         let copy = outside.try_clone().unwrap();
         rustix::io::fcntl_setfd(&copy, rustix::io::FdFlags::empty()).unwrap();
-        let _ = pid;
-        let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&copy));
+        let path = format!("/proc/self/fd/{}", copy.as_raw_fd());
         ip(&format!("link set up1 netns {path}"));
         drop(copy);
         ip("addr add 192.0.2.1/24 dev up0");
@@ -233,16 +228,24 @@ impl Lab {
         }
     }
 
-    /// Process id of the netkeeper.
+    /// Process id of the netkeeper: the one in this machine.
     pub(crate) fn keeper_pid(&self) -> Option<i32> {
-        let socket =
-            conex_sys::socket::connect_at(self.run_dir.path(), "netkeeper.sock", PATIENCE).ok()?;
-        let mut buffer = [0; 256];
-        let (length, _) = conex_sys::socket::receive(socket.as_fd(), &mut buffer).ok()?;
-        let text = std::str::from_utf8(&buffer[..length]).ok()?;
-        let number = text.split("\"pid\":").nth(1)?;
-        number.trim_end_matches('}').parse().ok()
+        let own = std::fs::read_link("/proc/thread-self/ns/net").unwrap();
+        let processes = std::fs::read_dir("/proc").unwrap().flatten();
+        let mut pids = processes.filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok());
+        pids.find(|pid| {
+            std::fs::read_to_string(format!("/proc/{pid}/comm"))
+                .is_ok_and(|name| name.trim_end() == "conex-netkeeper")
+                && std::fs::read_link(format!("/proc/{pid}/ns/net")).is_ok_and(|ns| ns == own)
+        })
     }
+}
+
+/// Whether somebody listens on a port of the calling thread's machine. Trying
+/// to bind it would be in the way of whoever is about to.
+pub(crate) fn is_held(port: u16) -> bool {
+    let sockets = std::fs::read_to_string("/proc/thread-self/net/tcp").unwrap();
+    sockets.contains(&format!(":{port:04X} 00000000:0000 0A"))
 }
 
 fn open(

@@ -2,5 +2,8 @@
 //! not be reachable, and what is left when somebody is killed.
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
+mod keeper;
 mod lab;
+mod many;
 mod reach;
+mod spoof;
