@@ -20,7 +20,7 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use rustix::io::Errno;
 
 use super::{NamespaceError, Prepared};
-use crate::bridge::own_address;
+use crate::bridge::{find, own_address};
 use crate::netlink::{Family, LinkError, Route};
 use crate::{Endpoint, Mac, Network};
 
@@ -57,7 +57,15 @@ pub(super) fn fill(
 ) -> Result<(), NamespaceError> {
     let index = inside.next_index;
     let mut host = Route::open()?;
-    let bridge = interface_index(&network.bridge)?;
+    let found = find(&mut host, &network.bridge)?.ok_or_else(|| LinkError::Refused {
+        what: "find bridge",
+        name: network.bridge.clone(),
+        source: Errno::NODEV,
+    })?;
+    let bridge = found.header.index;
+    // A bridge of somebody else's may lead to a gateway that is not the host.
+    let own_mac = LinkAttribute::Address(network.mac().0.to_vec());
+    let is_ours = found.attributes.contains(&own_mac);
     let pair = pair(inside, index, network, endpoint);
     let name = endpoint.host_interface.as_str();
     let flags = NLM_F_CREATE | NLM_F_EXCL;
@@ -71,7 +79,7 @@ pub(super) fn fill(
         },
         _ => error.into(),
     })?;
-    push_inside(&mut inside.route, index, network, endpoint);
+    push_inside(&mut inside.route, index, network, endpoint, is_ours);
     inside.route.commit()?;
     inside.next_index += 1;
     Ok(())
@@ -143,7 +151,13 @@ fn push_host_side(host: &mut Route, bridge: u32, network: &Network, endpoint: &E
     }
 }
 
-fn push_inside(route: &mut Route, index: u32, network: &Network, endpoint: &Endpoint) {
+fn push_inside(
+    route: &mut Route,
+    index: u32,
+    network: &Network,
+    endpoint: &Endpoint,
+    is_ours: bool,
+) {
     let name = endpoint.interface.as_str();
     if endpoint.ipv6.is_some() {
         let mut generate = LinkMessage::default();
@@ -177,10 +191,12 @@ fn push_inside(route: &mut Route, index: u32, network: &Network, endpoint: &Endp
     let six = endpoint.ipv6.and(network.ipv6).map(|c| c.gateway.into());
     for gateway in [four, six].into_iter().flatten() {
         let flags = NLM_F_CREATE | NLM_F_REPLACE;
-        // The kernel counts the neighbours of all namespaces together.
-        let entry = neighbour(index, gateway, network.mac());
-        let message = RouteNetlinkMessage::NewNeighbour(entry);
-        route.push(message, flags, ("remember the gateway of", name), &[]);
+        if is_ours {
+            // The kernel counts the neighbours of all namespaces together.
+            let entry = neighbour(index, gateway, network.mac());
+            let message = RouteNetlinkMessage::NewNeighbour(entry);
+            route.push(message, flags, ("remember the gateway of", name), &[]);
+        }
         if endpoint.default_route && !network.internal {
             let message = RouteNetlinkMessage::NewRoute(default_route(index, gateway));
             route.push(message, flags, ("set the default route of", name), &[]);
