@@ -78,6 +78,21 @@ pub fn ensure(network: &Network) -> Result<bool, LinkError> {
     Ok(changed)
 }
 
+/// Sets what published ports need on a bridge that is somebody else's
+/// (`--bridge`), and switches forwarding on; its addresses are left as they are.
+/// Returns whether the host did not forward IPv4 before.
+pub fn adopt(network: &Network) -> Result<bool, LinkError> {
+    let mut changed = false;
+    if network.ipv4.is_some() {
+        changed = set_sysctl("net/ipv4/ip_forward", "1")?;
+        set_sysctl(&conf("ipv4", &network.bridge, "route_localnet"), "1")?;
+    }
+    if network.ipv6.is_some() {
+        set_sysctl("net/ipv6/conf/all/forwarding", "1")?;
+    }
+    Ok(changed)
+}
+
 /// Removes a network's bridge with everything on it. One that is not there is
 /// no error.
 pub fn remove(bridge: &str) -> Result<(), LinkError> {

@@ -20,6 +20,8 @@ mod process;
 mod protocol;
 mod proxy;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 pub use client::{Config, Keeper, KeeperError};

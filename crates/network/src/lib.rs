@@ -36,6 +36,7 @@
 mod address;
 mod addresses;
 pub mod bridge;
+mod conntrack;
 mod endpoint;
 mod firewall;
 #[cfg(test)]

@@ -9,6 +9,7 @@
 //! ```
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 
 use rustix::event::epoll::{self, EventData, EventFlags};
@@ -23,7 +24,7 @@ use super::protocol::{Answer, LostPort, Options, Request, State, VERSION};
 use super::proxy::{Proxy, Source};
 use super::watch::{Interfaces, Rules};
 use crate::firewall::{Firewall, FirewallError};
-use crate::{Endpoint, Network, Owner, PortRequest};
+use crate::{Endpoint, Network, Owner, PortBinding, PortRequest, Protocol, conntrack};
 
 /// Why a netkeeper could not go on.
 #[derive(Debug, Error)]
@@ -362,6 +363,7 @@ impl Netkeeper {
         if self.behind || shared || self.firewall.remove_endpoints(&gone).is_err() {
             self.reload();
         }
+        forget_datagrams(&gone);
     }
 
     /// Puts everything into force, whatever is there.
@@ -406,6 +408,19 @@ impl Netkeeper {
             .filter(|e| !present.contains(&e.host_interface));
         let ids: Vec<String> = gone.map(|e| e.id.clone()).collect();
         self.disconnect(&ids);
+    }
+}
+
+/// Clients of published datagram ports find the next container.
+fn forget_datagrams(gone: &[Endpoint]) {
+    let is_udp = |binding: &PortBinding| binding.protocol == Protocol::Udp;
+    for endpoint in gone.iter().filter(|e| e.ports.iter().any(is_udp)) {
+        let four = endpoint.ipv4.map(|net| IpAddr::V4(net.addr()));
+        let six = endpoint.ipv6.map(|net| IpAddr::V6(net.addr()));
+        for address in four.into_iter().chain(six) {
+            // Without it they find it when they have been silent for a while.
+            let _later = conntrack::forget_datagrams(address).is_err();
+        }
     }
 }
 

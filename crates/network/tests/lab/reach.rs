@@ -257,3 +257,49 @@ fn hairpins_and_neighbours_work_whatever_the_bridge_calls() {
         });
     }
 }
+
+#[test]
+fn a_client_that_never_stops_sending_datagrams_finds_the_next_container() {
+    machine(|mut lab| {
+        let ports = [publish(None, 5353, Protocol::Udp)];
+        let first = lab.container(&ports);
+        serve_udp(&first.namespace, "[::]:80");
+        let [four, six] = inside(&lab.outside, || {
+            ["0.0.0.0:4444", "[::]:4444"].map(datagram_client)
+        });
+        four.connect("192.0.2.1:5353").unwrap();
+        six.connect("[2001:db8::1]:5353").unwrap();
+        let ask = |client: &std::net::UdpSocket, whom: &str| {
+            client.send(b"?").unwrap();
+            client.recv(&mut [0; 64]).expect(whom);
+        };
+        ask(&four, "the first, by IPv4");
+        ask(&six, "the first, by IPv6");
+        lab.keeper.disconnect(&[&first.endpoint.id]).unwrap();
+        let second = lab.container(&ports);
+        serve_udp(&second.namespace, "[::]:80");
+        assert_ne!(first.ip(), second.ip());
+        // The first still runs and would hear them.
+        ask(&four, "the second, by IPv4");
+        ask(&six, "the second, by IPv6");
+    });
+}
+
+/// Of one address family, on a port of its own choice.
+fn datagram_client(address: &str) -> std::net::UdpSocket {
+    let family = match address.starts_with('[') {
+        true => rustix::net::AddressFamily::INET6,
+        false => rustix::net::AddressFamily::INET,
+    };
+    let kind = rustix::net::SocketType::DGRAM;
+    let socket = rustix::net::socket(family, kind, None).unwrap();
+    if family == rustix::net::AddressFamily::INET6 {
+        rustix::net::sockopt::set_ipv6_v6only(&socket, true).unwrap();
+    }
+    let address: std::net::SocketAddr = address.parse().unwrap();
+    rustix::net::bind(&socket, &address).unwrap();
+    let socket = std::net::UdpSocket::from(socket);
+    let patience = std::time::Duration::from_secs(10);
+    socket.set_read_timeout(Some(patience)).unwrap();
+    socket
+}
