@@ -3,6 +3,7 @@
 
 use std::process::Command;
 
+use conex_tests::archive::{self, config, docker, end, file};
 use conex_tests::client::{Cli, Client};
 use conex_tests::engine::Engine;
 use conex_tests::fixture::{self, Fixture};
@@ -230,4 +231,150 @@ fn without_a_word_the_prior_driver_is_taken_and_the_environment_is_heard() {
         ]),
         "here"
     );
+}
+
+/// Layers on a root of one program, which each driver treats in its own way.
+fn layers() -> Option<Vec<Vec<u8>>> {
+    let program = workspace::program("busybox").and_then(|path| std::fs::read(path).ok());
+    let Some(program) = program else {
+        skip("busybox is missing");
+        return None;
+    };
+    let of = |members: &[Vec<u8>]| [members.concat(), end()].concat();
+    Some(vec![
+        of(&[
+            file("bin/busybox", &program),
+            file("a/one", b"1"),
+            file("home/old", b"old"),
+            file("tmp/kept", b"kept"),
+        ]),
+        of(&[file("a/.wh.one", b""), file("a/two", b"2")]),
+        of(&[file("home/.wh..wh..opq", b""), file("home/new", b"new")]),
+        of(&[file(".wh.a", b"")]),
+        of(&[
+            file("a/three", b"3"),
+            archive::header("again", b'1', 0, "a/three"),
+        ]),
+    ])
+}
+
+fn sh<'a>(image: &'a str, script: &'a str) -> [&'a str; 9] {
+    let shell = ["/bin/busybox", "sh", "-c"];
+    let [program, name, flag] = shell;
+    [
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        image,
+        program,
+        name,
+        flag,
+        script,
+    ]
+}
+
+#[test]
+fn an_image_of_several_layers_comes_in_and_goes_out_the_same_on_every_driver() {
+    let Some(layers) = layers() else { return };
+    on_each_driver(Client::Conex, |engine, client, driver| {
+        let cli = engine.cli(client);
+        let image = docker(&config(&layers), &layers, &["several:1"]);
+        let load = |bytes: &[u8]| {
+            let output = cli.run_with_input(&["load", "-q"], bytes);
+            assert_eq!(output.code, Some(0), "{driver}: {output}");
+        };
+        load(&image);
+        let look = "/bin/busybox ls /a /home /tmp; /bin/busybox cat /again; \
+                    /bin/busybox stat -c %h /a/three";
+        let expected = "/a:\nthree\n\n/home:\nnew\n\n/tmp:\nkept\n32";
+        assert_eq!(cli.ok(&sh("several:1", look)), expected, "{driver}");
+        assert_eq!(
+            cli.ok(&["image", "verify"]),
+            "6 layers verified",
+            "{driver}"
+        );
+        let saved = engine.root().join("saved");
+        cli.ok(&["save", "-o", &saved.to_string_lossy(), "several:1"]);
+        let id = cli.inspect("several:1", "{{.Id}}");
+        cli.ok(&["rmi", "several:1"]);
+        load(&std::fs::read(&saved).expect("it was just saved"));
+        assert_eq!(cli.inspect("several:1", "{{.Id}}"), id, "{driver}");
+        assert_eq!(cli.ok(&sh("several:1", look)), expected, "{driver}");
+        assert_eq!(
+            cli.ok(&["system", "check"]).split(": ").last(),
+            Some("0 problems")
+        );
+    });
+}
+
+#[test]
+fn what_a_container_changed_is_told_and_committed_on_every_driver() {
+    on_each_driver(Client::Conex, |engine, client, driver| {
+        let cli = engine.cli(client);
+        cli.ok(&[
+            "run",
+            "--name",
+            "changer",
+            "--network",
+            "none",
+            "busybox",
+            "sh",
+            "-c",
+            "echo new > /etc/new; rm /etc/group; echo more >> /etc/passwd; mkdir /srv",
+        ]);
+        let told = cli.ok(&["diff", "changer"]);
+        let mut told: Vec<&str> = told.lines().collect();
+        told.sort_unstable();
+        assert_eq!(
+            told,
+            [
+                "A /etc/new",
+                "A /srv",
+                "C /etc",
+                "C /etc/passwd",
+                "D /etc/group"
+            ],
+            "{driver}"
+        );
+        cli.ok(&["commit", "changer", "changed:1"]);
+        cli.ok(&["rm", "changer"]);
+        let said = cli.ok(&[
+            "run",
+            "--rm",
+            "--network",
+            "none",
+            "changed:1",
+            "sh",
+            "-c",
+            "cat /etc/new; ls /etc/group 2>/dev/null; tail -n 1 /etc/passwd; ls -d /srv",
+        ]);
+        assert_eq!(said, "new\nmore\n/srv", "{driver}");
+        let history = cli.ok(&["history", "-q", "--no-trunc", "changed:1"]);
+        let busybox = cli.inspect("busybox", "{{.Id}}");
+        assert_eq!(history.lines().last(), Some(busybox.as_str()), "{driver}");
+        assert_eq!(
+            cli.ok(&["image", "verify"]),
+            "2 layers verified",
+            "{driver}"
+        );
+        cli.ok(&["rmi", "changed:1"]);
+    });
+}
+
+#[test]
+fn the_deepest_image_runs_on_every_driver() {
+    let Some(mut layers) = layers() else { return };
+    layers.truncate(1);
+    layers.extend((1..127).map(|n| archive::layer(&format!("layer-{n}"), b"x")));
+    on_each_driver(Client::Conex, |engine, client, driver| {
+        let cli = engine.cli(client);
+        let image = docker(&config(&layers), &layers, &["deep:1"]);
+        let output = cli.run_with_input(&["load", "-q"], &image);
+        assert_eq!(output.code, Some(0), "{driver}: {output}");
+        let count = "/bin/busybox ls / | /bin/busybox grep -c layer-; echo x > /layer-1";
+        assert_eq!(cli.ok(&sh("deep:1", count)), "126", "{driver}");
+        cli.ok(&["rmi", "deep:1"]);
+        assert_eq!(engine.layer_directories().len(), 1, "{driver}");
+    });
 }
