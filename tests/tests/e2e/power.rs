@@ -22,7 +22,7 @@ use conex_tests::{skip, workspace};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Commands that change images, and the names there are after each.
-const STEPS: [(&[&str], &[&str]); 5] = [
+const STEPS: [(&[&str], &[&str]); 8] = [
     (&["import", "BUSYBOX", "busybox"], &["busybox:latest"]),
     (
         &["load", "-q", "-i", "ARCHIVE"],
@@ -32,8 +32,34 @@ const STEPS: [(&[&str], &[&str]); 5] = [
         &["tag", "two:2", "three:3"],
         &["busybox:latest", "one:1", "three:3", "two:2"],
     ),
-    (&["rmi", "one:1"], &["busybox:latest", "three:3", "two:2"]),
-    (&["rmi", "-f", "two:2", "three:3"], &["busybox:latest"]),
+    (
+        &[
+            "create",
+            "--name",
+            "source",
+            "--network",
+            "none",
+            "busybox",
+            "true",
+        ],
+        &["busybox:latest", "one:1", "three:3", "two:2"],
+    ),
+    (
+        &["commit", "-c", "ENV A=b", "source", "four:4"],
+        &["busybox:latest", "four:4", "one:1", "three:3", "two:2"],
+    ),
+    (
+        &["rm", "source"],
+        &["busybox:latest", "four:4", "one:1", "three:3", "two:2"],
+    ),
+    (
+        &["rmi", "one:1"],
+        &["busybox:latest", "four:4", "three:3", "two:2"],
+    ),
+    (
+        &["rmi", "-f", "two:2", "three:3", "four:4"],
+        &["busybox:latest"],
+    ),
 ];
 
 /// The disk as it was at one moment.
@@ -348,6 +374,7 @@ fn survives_kills(numbers: impl Iterator<Item = usize>) {
             "works",
         ]);
         assert_eq!(said, "works", "killed at call {number}");
+        cli.run(&["rm", "-f", "source"]);
         cli.ok(&["image", "prune", "-a", "-f"]);
         engine.settle();
         assert_eq!(
