@@ -18,7 +18,7 @@ pub enum Fault {
     /// One byte of its body, at this place, is another.
     Corrupt(usize),
     /// Another answer: status line and headers, and a body.
-    Answer(&'static str, Vec<u8>),
+    Answer(String, Vec<u8>),
 }
 
 /// One request that passed.
@@ -28,6 +28,8 @@ pub struct Asked {
     pub line: String,
     /// The header `Range`, empty without one.
     pub range: String,
+    /// The header `Authorization`, empty without one.
+    pub authorization: String,
 }
 
 /// The proxy; what waits in it goes on when it is dropped, or the test ends.
@@ -125,6 +127,7 @@ fn pass(mut client: TcpStream, shared: &Shared) -> io::Result<()> {
     let asked = Asked {
         line: line.trim_end_matches(" HTTP/1.1").to_owned(),
         range: field("range"),
+        authorization: field("authorization"),
     };
     shared
         .seen

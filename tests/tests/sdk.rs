@@ -12,6 +12,7 @@ use std::time::Duration;
 use conex_tests::engine::Engine;
 use conex_tests::fixture::{self, Fixture};
 use conex_tests::process::{self, Output};
+use conex_tests::registry::{Access, Registry, busybox, tar_of};
 use conex_tests::{skip, workspace};
 
 /// Past this pip counts as hung.
@@ -68,6 +69,11 @@ fn succeed(command: Command) -> Result<(), String> {
 /// Runs a script on an engine of its own that has the image `busybox`; `None`,
 /// with the reason printed, where that cannot be.
 fn run(script: &str) -> Option<Output> {
+    run_with(script, &[])
+}
+
+/// The same with more arguments.
+fn run_with(script: &str, arguments: &[&str]) -> Option<Output> {
     let prepared = PYTHON
         .clone()
         .and_then(|python| Ok((python, fixture::make(Fixture::Busybox)?)));
@@ -85,6 +91,7 @@ fn run(script: &str) -> Option<Output> {
     command
         .arg(workspace::root().join("tests/sdk").join(script))
         .arg(tar)
+        .args(arguments)
         .env_clear()
         .env("HOME", engine.root().join("home"))
         .env("DOCKER_HOST", engine.host());
@@ -118,6 +125,31 @@ fn files_of_containers_travel_under_the_python_sdk() {
             output
                 .stdout
                 .contains("a_container_is_committed_and_exported"),
+            "{output}"
+        );
+    }
+}
+
+#[test]
+fn registries_are_pulled_from_pushed_to_and_logged_in_to_by_the_python_sdk() {
+    let (Some(open), Some(private)) = (
+        Registry::start(Access::Open),
+        Registry::start(Access::Password),
+    ) else {
+        return;
+    };
+    let root = match busybox() {
+        Ok(root) => root,
+        Err(reason) => return skip(&reason),
+    };
+    // A layer the engine has not, whose own busybox is made of the same root.
+    let layers = [root, tar_of(&[("more", b"of it")])];
+    open.push("there:1", &layers);
+    private.push("private:1", &layers);
+    if let Some(output) = run_with("registry.py", &[&open.address, &private.address]) {
+        assert_eq!(output.code, Some(0), "{output}");
+        assert!(
+            output.stdout.contains("tells_what_is_not_there"),
             "{output}"
         );
     }

@@ -32,6 +32,7 @@ mod save;
 mod stats;
 mod storage;
 mod streams;
+mod tour;
 mod update;
 mod volumes;
 mod wire;

@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use conex_tests::client::{Cli, Client, engine_for};
 use conex_tests::engine::Engine;
+use conex_tests::proxy::{Fault, Proxy};
 use conex_tests::registry::{Access, Registry, busybox, noise, tar_of};
 use conex_tests::skip;
 use serde_json::Value;
@@ -339,6 +340,83 @@ fn a_login_opens_a_registry_and_a_logout_closes_it(cli: &Cli<'_>, registry: &Reg
     cli.ok(&["logout", host]);
     let error = cli.run(&["push", &format!("{host}/mine:1")]);
     assert_ne!(error.code, Some(0), "{error}");
+}
+
+under_both_clients_with! { Access::Open;
+    a_token_is_fetched_from_the_realm_and_shown,
+    a_search_lists_what_the_index_found,
+}
+
+fn a_token_is_fetched_from_the_realm_and_shown(cli: &Cli<'_>, registry: &Registry) {
+    let Some(layers) = layers(9) else { return };
+    registry.push("guarded:1", &layers);
+    let proxy = Proxy::start(&registry.address);
+    let realm = format!("http://{}/token", proxy.address);
+    let challenge = format!(
+        "HTTP/1.1 401 Unauthorized\r\nwww-authenticate: Bearer realm=\"{realm}\",service=\"s\""
+    );
+    proxy.judge(move |asked| {
+        if asked.line.starts_with("GET /token?") {
+            let token = br#"{"token":"good","expires_in":300}"#;
+            return Fault::Answer("HTTP/1.1 200 OK".into(), token.to_vec());
+        }
+        match asked.authorization.as_str() {
+            "Bearer good" => Fault::None,
+            _ => Fault::Answer(challenge.clone(), Vec::new()),
+        }
+    });
+    let name = format!("{}/guarded:1", proxy.address);
+    cli.ok(&["pull", &name]);
+    let asked: Vec<String> = proxy.seen().into_iter().map(|asked| asked.line).collect();
+    let tokens: Vec<&String> = asked
+        .iter()
+        .filter(|line| line.contains("/token?"))
+        .collect();
+    assert_eq!(tokens.len(), 1, "one token is enough: {asked:?}");
+    assert!(
+        tokens[0].contains("scope=repository%3Aguarded%3Apull"),
+        "{tokens:?}"
+    );
+}
+
+fn a_search_lists_what_the_index_found(cli: &Cli<'_>, registry: &Registry) {
+    let index = Proxy::start(&registry.address);
+    let found = br#"{"num_results":2,"results":[
+        {"name":"ann/web","description":"not official","star_count":3},
+        {"name":"web","description":"official","star_count":90,"is_official":true}]}"#;
+    index.judge(move |_| Fault::Answer("HTTP/1.1 200 OK".into(), found.to_vec()));
+    let term = format!("{}/web", index.address);
+    let format = "{{.Name}} {{.StarCount}} {{.IsOfficial}}";
+    let all = cli.ok(&["search", "--format", format, &term]);
+    assert_eq!(all, "ann/web 3 \nweb 90 [OK]");
+    let few = cli.ok(&[
+        "search",
+        "--filter",
+        "stars=10",
+        "--format",
+        "{{.Name}}",
+        &term,
+    ]);
+    assert_eq!(few, "web");
+    let table = cli.ok(&["search", "--limit", "5", &term]);
+    let head = table.lines().next().unwrap_or_default();
+    let columns: Vec<&str> = head.split_whitespace().collect();
+    assert_eq!(
+        columns,
+        ["NAME", "DESCRIPTION", "STARS", "OFFICIAL"],
+        "{table}"
+    );
+    assert!(
+        index
+            .seen()
+            .iter()
+            .any(|asked| asked.line == "GET /v1/search?q=web&n=5")
+    );
+    let error = cli.fails(1, &["search", "--limit", "101", &term]);
+    assert!(
+        error.contains("limit 101 is outside the range of [1, 100]"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -224,7 +224,7 @@ fn answers_that_are_none_are_told_and_leave_nothing() {
     ] {
         room.proxy
             .judge(move |asked| match asked.line.contains("/manifests/") {
-                true => Fault::Answer(answer, body.clone()),
+                true => Fault::Answer(answer.to_owned(), body.clone()),
                 false => Fault::None,
             });
         let pulled = room.pull();

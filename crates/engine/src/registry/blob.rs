@@ -32,6 +32,9 @@ use crate::error::chain;
 /// What is older than this is not waited for any more.
 const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 
+/// Progress is told in steps of so many bytes.
+const STEP_BYTES: u64 = 256 * 1024;
+
 /// All blobs on their way.
 #[derive(Debug)]
 pub(crate) struct Blobs {
@@ -296,7 +299,17 @@ impl Shared {
 
 impl Watch for Shared {
     fn progress(&self, current_bytes: u64) {
-        self.stage.send_replace(Stage::Downloading(current_bytes));
+        // Whoever watches is woken for steps that can be seen.
+        self.stage.send_if_modified(|stage| {
+            let seen = match *stage {
+                Stage::Downloading(before) => current_bytes.saturating_sub(before),
+                _ => STEP_BYTES,
+            };
+            if seen >= STEP_BYTES {
+                *stage = Stage::Downloading(current_bytes);
+            }
+            seen >= STEP_BYTES
+        });
     }
 
     fn retrying(&self, seconds: u64) {

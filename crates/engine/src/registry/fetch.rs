@@ -9,6 +9,7 @@ use conex_spec::image::{Descriptor, ImageConfig};
 use conex_store::records::blobs::BlobRecord;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 
 use super::blob::{Blobs, Download};
 use super::following::Following;
@@ -47,6 +48,8 @@ pub(super) struct LayerState {
     /// It is here, or somebody else brings it.
     exists: bool,
     download: Option<Arc<Download>>,
+    /// Tells how far it is.
+    following: Option<JoinHandle<()>>,
     /// Whether the bar of the download has come to its end.
     downloaded: bool,
     /// Whether "Pull complete" or "Already exists" was told.
@@ -133,7 +136,7 @@ impl Fetch {
             download.shared.wake();
         }
         let (fetch, download) = (Arc::clone(self), Arc::downgrade(download));
-        self.runtime.spawn(async move {
+        let following = self.runtime.spawn(async move {
             let Some(download) = download.upgrade() else {
                 return;
             };
@@ -142,6 +145,7 @@ impl Fetch {
                 layer.state().downloaded = true;
             }
         });
+        self.layers[index].state().following = Some(following);
     }
 
     /// The blobs' own words for a failure go before those of the unpacking that missed their bytes.
@@ -234,6 +238,11 @@ impl Progress for Fetch {
 
     fn complete(&self, layer: usize) {
         let layer = &self.layers[layer];
+        // What was told of the download goes before what is told of the layer.
+        let following = layer.state().following.take();
+        if let Some(following) = following {
+            let _cancelled = self.runtime.block_on(following).is_err();
+        }
         let mut state_now = layer.state();
         state_now.told = true;
         if let Some(download) = state_now.download.clone() {

@@ -1,7 +1,7 @@
 //! Messages of a transfer on their way to one client. What matters waits for the client, what only moves a bar is
 //! dropped when it does not keep up.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use conex_api::progress::{Message, ProgressDetail};
 use futures_util::stream::{BoxStream, StreamExt};
@@ -74,17 +74,20 @@ pub(super) fn bar(id: &str, status: &str, current: u64, total: u64) -> Message {
     }
 }
 
-/// Tells of a download until it ends, then calls `ended` if it went well.
+/// Tells of a download until it ends; says whether it ended well.
 pub(super) async fn follow(teller: &Teller, id: &str, download: &Download) -> bool {
     let mut stages = download.stages();
     let total = download.shared.blob.size_bytes;
+    let mut next = Instant::now();
     loop {
         let stage = *stages.borrow_and_update();
         match stage {
             Stage::Waiting => teller.tell(state(id, "Waiting")).await,
             Stage::Downloading(bytes) => {
-                teller.hint(bar(id, "Downloading", bytes, total));
-                tokio::time::sleep(PACE).await;
+                if Instant::now() >= next {
+                    teller.hint(bar(id, "Downloading", bytes, total));
+                    next = Instant::now() + PACE;
+                }
             }
             Stage::Retrying(seconds) => {
                 let s = if seconds == 1 { "" } else { "s" };

@@ -70,9 +70,7 @@ fn run(ctx: &mut Context, matches: &Matches) -> Result<ExitCode, CliError> {
         Ok(reference) => authorized(ctx, &reference)?,
         Err(_) => (*ctx.client()?).clone(),
     };
-    let mut results: Vec<SearchResult> = ctx.block_on(client.get_json(&path))?;
-    // Docker sorts by stars.
-    results.sort_by_key(|result| std::cmp::Reverse(result.star_count));
+    let results: Vec<SearchResult> = ctx.block_on(client.get_json(&path))?;
     let full = matches.bool("no-trunc");
     let rows: Vec<Found> = results
         .into_iter()
