@@ -65,7 +65,7 @@ def logs_in_and_uses_it():
         assert error.response.status_code == 401, error
     answer = client.login("ann", "secret", registry=PRIVATE, reauth=True)
     assert answer["Status"] == "Login Succeeded", answer
-    assert client.images.pull(name, tag="1").tags == [f"{PRIVATE}/private:1"]
+    assert f"{PRIVATE}/private:1" in client.images.pull(name, tag="1").tags
 
 
 def tells_what_is_not_there():
