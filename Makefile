@@ -24,7 +24,7 @@ RUN_IGNORED := $(CARGO) test --no-fail-fast
 IGNORED_FLAG := -- --ignored
 endif
 
-.PHONY: all build release demo test test-vm soak bench lint fixtures clean
+.PHONY: all build release demo test test-vm soak bench bench-images lint fixtures clean
 
 all: build
 
@@ -59,6 +59,11 @@ bench:
 	$(CARGO) build --profile quick --bin conex
 	tests/fixtures.sh busybox || true
 	CONEX=$(QUICK_BIN) bench/run
+
+bench-images:
+	$(CARGO) build --profile quick --bin conex
+	tests/fixtures.sh debian || true
+	CONEX=$(QUICK_BIN) bench/images
 
 lint:
 	$(CARGO) fmt --all -- --check

@@ -82,6 +82,19 @@ pub struct Extracted {
     /// entry of their own, sorted; the root is the empty path. They have mode
     /// 0755 until [`crate::implied::adopt`] mends them.
     pub implied_dirs: Vec<Vec<u8>>,
+    /// Hard links to what is not in this layer and may be below, in the
+    /// archive's order; only for [`Whiteouts::Overlay`]. They are not there
+    /// until [`crate::below::link`] makes them.
+    pub links_below: Vec<LinkBelow>,
+}
+
+/// A hard link whose target is in a lower layer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkBelow {
+    /// The link, cleaned, relative to the root.
+    pub path: Vec<u8>,
+    /// Its target, likewise.
+    pub target: Vec<u8>,
 }
 
 /// Why an archive was not unpacked. What was made so far stays, all of it

@@ -8,6 +8,7 @@
 //! records; which layers should exist is the engine's to know.
 
 mod attribute;
+pub mod below;
 pub mod copy;
 pub mod difference;
 pub mod digest;

@@ -376,6 +376,43 @@ fn directories_a_layer_implies_look_as_they_do_below() {
 }
 
 #[test]
+fn a_hard_link_to_a_file_of_a_lower_layer_is_that_file() {
+    with_busybox(Client::Conex, |cli| {
+        let root = fixture::make(Fixture::Busybox).expect("the busybox image was imported from it");
+        let layers = [
+            std::fs::read(root).expect("a fixture can be read"),
+            [archive::header("again", b'1', 0, "bin/busybox"), end()].concat(),
+        ];
+        let archive = docker(&config(&layers), &layers, &["linked:1"]);
+        load(cli, &archive);
+        let said = cli.ok(&[
+            "run",
+            "--rm",
+            "--network",
+            "none",
+            "linked:1",
+            "sh",
+            "-c",
+            "stat -c %i /again /bin/busybox | uniq | wc -l; stat -c %h /again",
+        ]);
+        assert_eq!(said, "1\n2");
+        // The archive has the link alone, and comes back so.
+        let saved = cli.engine.api("GET", "/images/linked:1/get", None);
+        assert!(
+            saved
+                .body
+                .windows(layers[1].len())
+                .any(|it| it == layers[1])
+        );
+        cli.ok(&["rmi", "linked:1"]);
+
+        let alone = [layers[1].clone()];
+        let complaint = refused(cli, &docker(&config(&alone), &alone, &["linked:1"]));
+        assert!(complaint.contains("there is no such file"), "{complaint}");
+    });
+}
+
+#[test]
 fn the_same_image_loaded_many_times_at_once_is_there_once() {
     on_an_engine(|cli| {
         let layers: Vec<Vec<u8>> = (0..6)

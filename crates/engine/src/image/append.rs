@@ -94,7 +94,7 @@ impl Inner {
         let recipe = self.images.recipes.create(id).map_err(|e| failed(&e))?;
         let unpacked = unpack::unpack_recording(stream, &layer, Limits::default(), recipe)
             .map_err(|e| Error::invalid(format!("cannot import the archive: {}", chain(&e))))?;
-        self.adopt(below, &layer, &unpacked.content.implied_dirs)?;
+        self.adopt(below, &layer, &unpacked.content)?;
         self.sync_layers(id)?;
         Ok(unpacked)
     }

@@ -22,9 +22,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use conex_layers::driver::{LayerId, LayerRoot, MAX_LOWERS};
-use conex_layers::extract::Limits;
+use conex_layers::extract::{Extracted, Limits};
 use conex_layers::overlay::{Access, OverlayOptions};
-use conex_layers::{implied, unpack};
+use conex_layers::{below, implied, unpack};
 use conex_spec::digest::Digest;
 use conex_spec::image::ImageConfig;
 use conex_spec::reference::Reference;
@@ -78,8 +78,8 @@ enum Work {
     Joined(Arc<Fill>),
     /// Ours, without content; the directory if the driver fills in any order.
     Claimed(Option<LayerRoot>),
-    /// Ours, with content and the directories it implied.
-    Filled(LayerRoot, Vec<Vec<u8>>),
+    /// Ours, with content, and what it leaves to be done.
+    Filled(LayerRoot, Box<Extracted>),
     /// Complete, or given up.
     Done,
 }
@@ -141,25 +141,39 @@ impl Inner {
         })
     }
 
-    /// Directories that a layer's archive did not describe look as they do
-    /// `below`, whose layers must be complete.
+    /// What a layer's archive took for granted of the layers `below`, which must
+    /// be complete: directories it did not describe look as they do there, and
+    /// links to files of theirs are made.
     pub(super) fn adopt(
         &self,
         below: Option<&LayerId>,
         root: &LayerRoot,
-        implied: &[Vec<u8>],
+        content: &Extracted,
     ) -> Result<(), Error> {
         let failed = |e: &dyn std::error::Error| Error::system("complete a layer", e);
-        let Some(below) = below.filter(|_| !implied.is_empty()) else {
-            return Ok(());
+        let (implied, links) = (&content.implied_dirs, &content.links_below);
+        let Some(below) = below else {
+            return match links.first() {
+                None => Ok(()),
+                Some(link) => Err(Error::invalid(format!(
+                    "cannot link {:?} to {:?}: there is no such file",
+                    String::from_utf8_lossy(&link.path),
+                    String::from_utf8_lossy(&link.target)
+                ))),
+            };
         };
+        if implied.is_empty() && links.is_empty() {
+            return Ok(());
+        }
         let rootfs = self.driver.rootfs(below).map_err(|e| failed(&e))?;
         let options = OverlayOptions {
             access: Access::ReadOnly,
             ..OverlayOptions::default()
         };
         let view = rootfs.mount(options).map_err(|e| failed(&e))?;
-        implied::adopt(view.as_fd(), root.directory.as_fd(), implied).map_err(|e| failed(&e))
+        let (view, layer) = (view.as_fd(), root.directory.as_fd());
+        below::link(view, layer, links).map_err(|e| Error::invalid(chain(&e)))?;
+        implied::adopt(view, layer, implied).map_err(|e| failed(&e))
     }
 }
 
@@ -344,7 +358,7 @@ impl<'a> Ingest<'a> {
         if let Some(record) = self.engine.images.known_mut().layers.get_mut(&layer.chain) {
             record.size_bytes = size;
         }
-        layer.set(Work::Filled(root, unpacked.content.implied_dirs));
+        layer.set(Work::Filled(root, Box::new(unpacked.content)));
         Ok(())
     }
 
@@ -369,11 +383,11 @@ impl<'a> Ingest<'a> {
                         layer.set(claimed);
                         self.fill_one(index)?;
                     }
-                    Work::Filled(root, implied) => {
+                    Work::Filled(root, content) => {
                         // Put back, so that a failure gives it up.
                         layer.set(Work::Claimed(None));
                         self.engine
-                            .adopt(self.below(index)?.as_ref(), &root, &implied)?;
+                            .adopt(self.below(index)?.as_ref(), &root, &content)?;
                         self.settle(index, Outcome::Filled);
                         unsynced = Some(layer.id.clone());
                         self.progress.complete(index);

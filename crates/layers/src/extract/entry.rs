@@ -7,12 +7,12 @@ use std::os::unix::fs::FileExt;
 
 use conex_archive::tar::{self, Entry, EntryKind, Header, Segment, Timestamp};
 use flate2::Crc;
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, XattrFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, Timespec, Timestamps, XattrFlags};
 use rustix::io::Errno;
 
 use super::copying::Owner;
 use super::place::{clean, is_below, kind, make_directory, split};
-use super::{Error, Extractor, Whiteouts, archive_failed, shown};
+use super::{Error, Extractor, LinkBelow, Whiteouts, archive_failed, shown};
 use crate::{metadata, tree};
 
 impl Extractor {
@@ -61,26 +61,23 @@ impl Extractor {
         entry: &mut Entry<'_, R>,
     ) -> Result<(), Error> {
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
-        let file = self.replacing(path, "create", |parent, name| {
-            rustix::fs::openat(parent, name, flags, Mode::RUSR | Mode::WUSR)
-        })?;
-        let file = File::from(file);
         let placeholder = Header::new(Vec::new(), EntryKind::Regular);
         let header = std::mem::replace(&mut entry.header, placeholder);
+        let mode = Mode::from_raw_mode(header.mode & 0o777);
+        let file = self.replacing(path, "create", |parent, name| {
+            rustix::fs::openat(parent, name, flags, mode)
+        })?;
+        let file = File::from(file);
+        let failed = |action| move |source| io_error(action, path, source);
+        let made = rustix::fs::fstat(&file).map_err(failed("examine"))?;
         let stored_bytes = entry.stored_left();
         let mut crc = Crc::new();
         match &header.sparse {
             Some(segments) => self.write_sparse(&file, &header, segments, entry, &mut crc)?,
             None => self.write(&file, &header, header.size, 0, entry, &mut crc)?,
         }
-        self.record(path, &file, &header, stored_bytes, &crc)?;
-        let failed = |action| move |source| io_error(action, path, source);
-        if let Some(owner) = owner {
-            rustix::fs::fchown(&file, Some(owner.uid), Some(owner.gid))
-                .map_err(failed("change the owner of"))?;
-        }
-        rustix::fs::fchmod(&file, Mode::from_raw_mode(header.mode))
-            .map_err(failed("change the mode of"))?;
+        self.record(path, made.st_ino, &header, stored_bytes, &crc)?;
+        set_owner_and_mode(&file, path, owner, header.mode, &made)?;
         self.set_attributes(&header, path, |name, value| {
             rustix::fs::fsetxattr(&file, name, value, XattrFlags::empty())
         })?;
@@ -93,7 +90,7 @@ impl Extractor {
     fn record(
         &mut self,
         path: &[u8],
-        file: &File,
+        inode: u64,
         header: &Header,
         stored_bytes: u64,
         crc: &Crc,
@@ -101,11 +98,10 @@ impl Extractor {
         let Some(recorder) = self.recorder.as_mut().filter(|_| stored_bytes > 0) else {
             return Ok(());
         };
-        let status = rustix::fs::fstat(file).map_err(|source| io_error("examine", path, source))?;
         let segments = header.sparse.iter().flatten();
         let segments = segments.map(|it| (it.offset, it.length)).collect();
         recorder
-            .file(path, status.st_ino, stored_bytes, crc.sum(), segments)
+            .file(path, inode, stored_bytes, crc.sum(), segments)
             .map_err(Error::Recipe)
     }
 
@@ -224,12 +220,8 @@ impl Extractor {
             tree::open_directory(parent, name)
         }
         .map_err(failed("open"))?;
-        if let Some(owner) = owner {
-            rustix::fs::fchown(&opened, Some(owner.uid), Some(owner.gid))
-                .map_err(failed("change the owner of"))?;
-        }
-        rustix::fs::fchmod(&opened, Mode::from_raw_mode(header.mode))
-            .map_err(failed("change the mode of"))?;
+        let made = rustix::fs::fstat(&opened).map_err(failed("examine"))?;
+        set_owner_and_mode(&opened, path, owner, header.mode, &made)?;
         if self.options.whiteouts == Whiteouts::Apply {
             // A directory merges with its lower one, its attributes do not.
             metadata::clear_attributes(opened.as_fd())
@@ -253,9 +245,20 @@ impl Extractor {
         // The target is looked up first: replacing the link must not come
         // between, and a link to itself must not remove itself.
         let failed = |source| io_error("link", path, source);
-        let directory = self.place.existing(target_parent).map_err(failed)?;
-        let status = rustix::fs::statat(&directory, target_name, AtFlags::SYMLINK_NOFOLLOW);
-        let wanted = status.map_err(failed)?;
+        let found = self.place.existing(target_parent).and_then(|directory| {
+            let status = rustix::fs::statat(&directory, target_name, AtFlags::SYMLINK_NOFOLLOW)?;
+            Ok((directory, status))
+        });
+        let (directory, wanted) = match found {
+            Err(Errno::NOENT | Errno::NOTDIR)
+                if self.options.whiteouts == Whiteouts::Overlay
+                    && !path.is_empty()
+                    && !target.is_empty() =>
+            {
+                return self.link_below(path, target);
+            }
+            found => found.map_err(failed)?,
+        };
         let (parent, name) = self.parent_of(path)?;
         if let Ok(status) = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)
             && (status.st_dev, status.st_ino) == (wanted.st_dev, wanted.st_ino)
@@ -265,6 +268,25 @@ impl Extractor {
         self.replacing(path, "link", |parent, name| {
             rustix::fs::linkat(&directory, target_name, parent, name, AtFlags::empty())
         })
+    }
+
+    /// Leaves a link for later whose target is not in this layer. What it
+    /// replaces goes now, and its parents are made, as for any other entry.
+    fn link_below(&mut self, path: &[u8], target: Vec<u8>) -> Result<(), Error> {
+        let (parent, name) = self.parent_of(path)?;
+        match rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => {}
+            Err(source) => return Err(io_error("link", path, source)),
+            Ok(_) => {
+                let (parent_path, _) = split(path);
+                self.clear(parent_path, name)?;
+                self.directories
+                    .retain(|directory, _| directory != path && !is_below(directory, path));
+            }
+        }
+        let path = path.to_vec();
+        self.extracted.links_below.push(LinkBelow { path, target });
+        Ok(())
     }
 
     fn symlink(&mut self, path: &[u8], owner: Option<Owner>, header: &Header) -> Result<(), Error> {
@@ -409,6 +431,33 @@ impl Extractor {
         let (parent, name) = self.parent_of(path)?;
         make(parent, name).map_err(failed)
     }
+}
+
+/// Gives a file or directory its owner and mode where it has not got them when
+/// it was made: most belong to root and have a mode that no umask cuts.
+fn set_owner_and_mode(
+    file: impl AsFd,
+    path: &[u8],
+    owner: Option<Owner>,
+    mode: u32,
+    made: &Stat,
+) -> Result<(), Error> {
+    let failed = |action| move |source| io_error(action, path, source);
+    let has = |owner: &Owner| {
+        (made.st_uid, made.st_gid) == (owner.uid.as_raw(), owner.gid.as_raw())
+    };
+    let changed = owner.filter(|owner| !has(owner));
+    if let Some(owner) = changed {
+        rustix::fs::fchown(&file, Some(owner.uid), Some(owner.gid))
+            .map_err(failed("change the owner of"))?;
+    }
+    // Writing and a new owner clear the bits above the nine.
+    let special = mode & 0o6000 != 0;
+    if changed.is_some() || special || made.st_mode & 0o7777 != mode {
+        rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))
+            .map_err(failed("change the mode of"))?;
+    }
+    Ok(())
 }
 
 fn io_error(action: &'static str, path: &[u8], source: Errno) -> Error {

@@ -506,3 +506,31 @@ fn a_hard_link_archive_member_of_itself_changes_nothing() {
             .finish(),
     );
 }
+
+#[test]
+fn a_sparse_file_beyond_8_gib_comes_back_and_keeps_its_holes() {
+    use std::os::unix::fs::{FileExt, MetadataExt};
+    if !privileged() {
+        return;
+    }
+    let temporary = tempfile::tempdir().unwrap();
+    let size = (9u64 << 30) + 5;
+    let file = fs::File::create(temporary.path().join("huge")).unwrap();
+    file.set_len(size).unwrap();
+    file.write_all_at(b"end", size - 3).unwrap();
+    for format in ["gnu", "posix"] {
+        let output = std::process::Command::new("tar")
+            .args(["-C", temporary.path().to_str().unwrap(), "--sparse"])
+            .args([&format!("--format={format}"), "-cf-", "huge"])
+            .output();
+        let Ok(output) = output else {
+            eprintln!("skipped: no tar on this machine");
+            return;
+        };
+        let layer = Layer::of(&output.stdout, Whiteouts::Overlay).unwrap();
+        assert!(layer.again().unwrap() == output.stdout, "{format}");
+        let status = fs::metadata(layer.tree().join("huge")).unwrap();
+        assert_eq!(status.len(), size);
+        assert!(status.blocks() * 512 < 1 << 20, "holes were filled");
+    }
+}
