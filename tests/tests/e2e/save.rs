@@ -305,6 +305,49 @@ fn skopeo_reads_both_forms_and_what_it_writes_is_loaded() {
 }
 
 #[test]
+fn a_debian_root_travels_through_skopeo_and_back_unchanged() {
+    with_busybox(Client::Conex, |cli| {
+        let debian = match fixture::make(Fixture::Debian) {
+            Ok(debian) => debian.to_string_lossy().into_owned(),
+            Err(reason) => return skip(&reason),
+        };
+        let root = cli.engine.root();
+        cli.ok(&["import", &debian, "debian:12"]);
+        let layers = "{{json .RootFS.Layers}}";
+        let before = cli.inspect("debian:12", layers);
+        let tar = path(cli, "saved.tar");
+        cli.ok(&["save", "-o", &tar, "debian:12"]);
+        // skopeo hashes every blob it copies, and compresses them for the layout.
+        let (copy, from) = (path(cli, "copy.tar"), format!("docker-archive:{tar}"));
+        let to = format!("oci-archive:{copy}:example.com/debian:12");
+        if foreign("skopeo", root, &["copy", "-q", &from, &to]).is_none() {
+            return;
+        }
+        cli.ok(&["rmi", "debian:12"]);
+        let said = cli.ok(&["load", "-i", &copy]);
+        assert_eq!(said, "Loaded image: example.com/debian:12");
+        assert_eq!(cli.inspect("example.com/debian:12", layers), before);
+        let run = [
+            "run",
+            "--rm",
+            "--network",
+            "none",
+            "example.com/debian:12",
+            "stat",
+            "-c",
+            "%a %u",
+            "/bin/su",
+        ];
+        assert_eq!(cli.ok(&run), "4755 0");
+        // And the archive that comes out is the one that went in.
+        cli.ok(&["save", "-o", &tar, "example.com/debian:12"]);
+        let layer = json(&tar, "manifest.json")[0]["Layers"][0].clone();
+        let saved = member(&tar, layer.as_str().expect("a path"));
+        assert!(saved == std::fs::read(&debian).expect("a fixture can be read"));
+    });
+}
+
+#[test]
 fn podman_loads_ours_and_we_load_podmans() {
     with_busybox(Client::Conex, |cli| {
         let root = cli.engine.root().join("podman");
