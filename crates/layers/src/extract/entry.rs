@@ -443,9 +443,8 @@ fn set_owner_and_mode(
     made: &Stat,
 ) -> Result<(), Error> {
     let failed = |action| move |source| io_error(action, path, source);
-    let has = |owner: &Owner| {
-        (made.st_uid, made.st_gid) == (owner.uid.as_raw(), owner.gid.as_raw())
-    };
+    let has =
+        |owner: &Owner| (made.st_uid, made.st_gid) == (owner.uid.as_raw(), owner.gid.as_raw());
     let changed = owner.filter(|owner| !has(owner));
     if let Some(owner) = changed {
         rustix::fs::fchown(&file, Some(owner.uid), Some(owner.gid))
