@@ -30,6 +30,7 @@ under_both_clients! {
     a_default_container_has_fourteen_capabilities_and_a_filter,
     capabilities_are_added_and_dropped,
     a_privileged_container_may_mount,
+    shared_memory_is_shared_with_whom_it_is_meant_for,
     our_program_cannot_be_written_from_inside,
     processes_of_a_removed_container_are_gone,
 }
@@ -282,4 +283,36 @@ fn a_default_container_cannot_load_bpf_and_the_like_with_conex() {
 #[test]
 fn a_default_container_cannot_load_bpf_and_the_like_with_docker() {
     refused_calls(Client::Docker);
+}
+
+fn shared_memory_is_shared_with_whom_it_is_meant_for(cli: &Cli<'_>) {
+    let run = |name: &str, ipc: &str| {
+        let own = [
+            "run",
+            "-d",
+            "--name",
+            name,
+            "--network",
+            "none",
+            "--ipc",
+            ipc,
+        ];
+        cli.run(&[&own[..], &["busybox", "sleep", "1000"]].concat())
+    };
+    assert_eq!(run("donor", "shareable").code, Some(0));
+    cli.ok(&["exec", "donor", "sh", "-c", "echo shared >/dev/shm/word"]);
+    let near = run("near", "container:donor");
+    assert_eq!(near.code, Some(0), "{near}");
+    assert_eq!(cli.ok(&["exec", "near", "cat", "/dev/shm/word"]), "shared");
+    cli.ok(&["exec", "near", "rm", "/dev/shm/word"]);
+    assert_eq!(cli.ok(&["exec", "donor", "ls", "/dev/shm"]), "");
+    // It lives as long as somebody has it.
+    cli.ok(&["exec", "near", "touch", "/dev/shm/kept"]);
+    cli.ok(&["rm", "-f", "donor"]);
+    assert_eq!(cli.ok(&["exec", "near", "ls", "/dev/shm"]), "kept");
+
+    assert_eq!(run("alone", "private").code, Some(0));
+    let refused = run("far", "container:alone");
+    assert_eq!(refused.code, Some(125), "{refused}");
+    assert!(refused.stderr.contains("non-shareable IPC"), "{refused}");
 }

@@ -52,8 +52,7 @@ pub(super) struct Joined {
     pub(super) pid: Option<PathBuf>,
     /// IPC namespace.
     pub(super) ipc: Option<PathBuf>,
-    /// The other one's `/dev/shm`, as far as the engine's own mount namespace
-    /// shows it.
+    /// The other one's `/dev/shm`, as a path below its root in `/proc`.
     pub(super) shm: Option<PathBuf>,
 }
 

@@ -354,6 +354,17 @@ impl Inner {
                     "cannot join {what} of a non running container: {id}"
                 )));
             }
+            if kind == "ns/ipc"
+                && matches!(
+                    other.record.host_config.ipc_mode.as_str(),
+                    "private" | "none"
+                )
+            {
+                return Err(Error::invalid(format!(
+                    "container {word}: non-shareable IPC (hint: use IpcMode:shareable for the donor \
+                     container)"
+                )));
+            }
             Ok(Some(PathBuf::from(format!("/proc/{}/{kind}", state.pid))))
         };
         let host = &record.host_config;

@@ -333,11 +333,6 @@ fn warn_of_omissions(config: &Config, host: &HostConfig, warnings: &mut Vec<Stri
         host.init == Some(true) && !matches!(host.pid_mode.as_str(), "" | "private"),
         "An init process is discarded without a PID namespace of the container's own",
     );
-    say(
-        host.ipc_mode.starts_with("container:"),
-        "Sharing /dev/shm with another container is not available yet: only its IPC namespace is \
-         shared",
-    );
     let gateway = |entry: &String| entry.ends_with(":host-gateway");
     say(
         host.extra_hosts.iter().flatten().any(gateway),

@@ -14,8 +14,10 @@ use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 use super::{LaunchError, c_path, c_string, namespaces};
 use crate::cgroup::{Cgroup, Mode as CgroupMode};
 
+mod foreign;
 mod option;
 mod place;
+use foreign::Foreign;
 use option::Options;
 
 const RDONLY: u64 = 0x1;
@@ -362,11 +364,13 @@ fn clone_with(dir: &Path, attributes: u64) -> Result<OwnedFd, LaunchError> {
 }
 
 fn clone_source(source: &Path, recursive: bool) -> Result<OwnedFd, LaunchError> {
-    conex_sys::mount::clone_tree(rustix::fs::CWD, &c_path(source)?, recursive).map_err(|errno| {
-        LaunchError::Source {
-            path: source.to_owned(),
-            source: errno,
-        }
+    let cloned = match Foreign::of(source) {
+        Some(foreign) => foreign.clone(recursive),
+        None => conex_sys::mount::clone_tree(rustix::fs::CWD, &c_path(source)?, recursive),
+    };
+    cloned.map_err(|errno| LaunchError::Source {
+        path: source.to_owned(),
+        source: errno,
     })
 }
 

@@ -165,13 +165,7 @@ fn shared_memory(host: &Host<'_>, record: &Record) -> Option<PathBuf> {
     if record.host_config.ipc_mode == "host" {
         return Some(SHM.into());
     }
-    // The kernel clones no mount that only another mount namespace shows, and
-    // a container without shared memory is better than none.
-    host.joined.shm.clone().filter(|path| {
-        use std::os::unix::ffi::OsStrExt;
-        std::ffi::CString::new(path.as_os_str().as_bytes())
-            .is_ok_and(|path| conex_sys::mount::clone_tree(rustix::fs::CWD, &path, false).is_ok())
-    })
+    host.joined.shm.clone()
 }
 
 fn bind(point: &MountPoint, spec: Option<&Asked>) -> Mount {

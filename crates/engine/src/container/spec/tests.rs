@@ -367,17 +367,18 @@ fn no_ipc_means_no_shared_memory() {
     let spec = build_of(json!({}), json!({"IpcMode": "none"}));
     assert!(at(&spec, "/dev/shm").is_none());
     assert!(kinds(&spec).contains(&NamespaceKind::Ipc));
-    // What cannot be shared is the container's own.
+    // What is shared is another one's.
     let joined = Joined {
         ipc: Some("/proc/7/ns/ipc".into()),
-        shm: Some("/no/such/shm".into()),
+        shm: Some("/proc/7/root/dev/shm".into()),
         ..Joined::default()
     };
     let record = record(json!({}), json!({"IpcMode": "container:a"}));
     let spec = build_with(&record, joined).unwrap();
+    let shm = at(&spec, "/dev/shm").unwrap();
     assert_eq!(
-        at(&spec, "/dev/shm").unwrap().kind.as_deref(),
-        Some("tmpfs")
+        (shm.kind.as_deref(), shm.source.as_deref()),
+        (Some("bind"), Some(Path::new("/proc/7/root/dev/shm")))
     );
 }
 
