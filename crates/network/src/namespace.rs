@@ -106,10 +106,11 @@ impl Namespaces {
     /// nothing from the interface. The bridges must exist.
     pub fn connect(&self, wanted: &[(&Network, &Endpoint)]) -> Result<Namespace, NamespaceError> {
         let mut prepared = self.maker.take().map_err(NamespaceError::Create)?;
-        for (network, endpoint) in wanted {
-            connect::fill(&mut prepared, network, endpoint)?;
-        }
-        Ok(Namespace(prepared.fd))
+        let filled = wanted
+            .iter()
+            .try_for_each(|(network, endpoint)| connect::fill(&mut prepared, network, endpoint));
+        self.maker.refill();
+        filled.map(|()| Namespace(prepared.fd))
     }
 
     /// Adds an interface to a container that runs (`network connect`).

@@ -20,6 +20,7 @@ const LOOPBACK: u32 = 1;
 enum Job {
     Take(SyncSender<io::Result<Prepared>>),
     Enter(OwnedFd, SyncSender<io::Result<Prepared>>),
+    Refill,
 }
 
 /// The thread's door.
@@ -40,6 +41,13 @@ impl Maker {
 
     pub(super) fn take(&self) -> io::Result<Prepared> {
         self.ask(Job::Take)
+    }
+
+    /// What was taken is in use: another one may be made. Before that, making
+    /// it would be in the way, since the kernel does one thing at a time here.
+    pub(super) fn refill(&self) {
+        // Whoever takes next hears of a thread that has ended.
+        let _ended = self.jobs.send(Job::Refill).is_err();
     }
 
     /// Opens a socket in a namespace that is in use.
@@ -88,12 +96,19 @@ fn work(home: &OwnedFd, inbox: &Receiver<Job>, ready: usize) {
             if go_home(home).is_err() {
                 return;
             }
+            refill &= shelf.len() < ready;
             continue;
         };
-        refill = true;
         let (result, answer) = match job {
+            Job::Refill => {
+                refill = true;
+                continue;
+            }
             Job::Take(answer) => match shelf.pop() {
-                Some(prepared) => (Ok(prepared), answer),
+                Some(prepared) => {
+                    let _gone = answer.send(Ok(prepared)).is_err();
+                    continue;
+                }
                 None => (make(), answer),
             },
             Job::Enter(fd, answer) => (enter(fd), answer),

@@ -161,10 +161,10 @@ fn what_a_container_finds_in_its_namespace() {
     });
 }
 
-/// Not a judgement: machines differ. Run it with `--nocapture` to see where the
-/// time of a start goes.
+/// The times are no judgement, since machines differ: run it with `--nocapture`
+/// to see them. Memory is.
 #[test]
-fn the_cost_of_an_interface_is_a_few_messages() {
+fn a_netkeeper_with_40_containers_is_small() {
     machine(|mut lab| {
         let network = lab.network.clone();
         let mut rules = Vec::new();
@@ -183,6 +183,16 @@ fn the_cost_of_an_interface_is_a_few_messages() {
         }
         rules.sort();
         links.sort();
+        let pid = lab.keeper_pid().unwrap();
+        let memory = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
+        // Its program's pages are shared with daemon and monitors.
+        let anonymous = memory
+            .lines()
+            .find_map(|line| line.strip_prefix("Pss_Anon:"))
+            .and_then(|rest| rest.trim().strip_suffix(" kB"))
+            .and_then(|number| number.trim().parse::<u32>().ok());
+        assert!(anonymous.is_none_or(|kib| kib < 1024), "{memory}");
+        eprintln!("netkeeper with 40 ports: {anonymous:?} KiB of its own");
         eprintln!(
             "rules and ports: {:?}; interface: {:?}",
             rules[20], links[20]
