@@ -88,7 +88,7 @@ pub fn adopt(network: &Network) -> Result<bool, LinkError> {
         set_sysctl(&conf("ipv4", &network.bridge, "route_localnet"), "1")?;
     }
     if network.ipv6.is_some() {
-        set_sysctl("net/ipv6/conf/all/forwarding", "1")?;
+        forward_ipv6()?;
     }
     Ok(changed)
 }
@@ -120,10 +120,31 @@ fn configure_host(network: &Network) -> Result<bool, LinkError> {
         set_sysctl(&conf("ipv6", bridge, "disable_ipv6"), disabled)?;
         if network.ipv6.is_some() {
             set_sysctl(&conf("ipv6", bridge, "accept_ra"), "0")?;
-            set_sysctl("net/ipv6/conf/all/forwarding", "1")?;
+            forward_ipv6()?;
         }
     }
     Ok(changed)
+}
+
+/// Switches forwarding of IPv6 on. A host that forwards takes no router's word
+/// any more and would lose its own default route, unless an interface says
+/// that it does all the same.
+fn forward_ipv6() -> Result<(), LinkError> {
+    const FORWARDING: &str = "net/ipv6/conf/all/forwarding";
+    if std::fs::read_to_string(format!("/proc/sys/{FORWARDING}")).is_ok_and(|on| on.trim() == "1") {
+        return Ok(());
+    }
+    let interfaces = std::fs::read_dir("/proc/sys/net/ipv6/conf").into_iter();
+    for interface in interfaces.flatten().flatten() {
+        let file = interface.path().join("accept_ra");
+        let listens = std::fs::read_to_string(&file).is_ok_and(|value| value.trim() == "1");
+        let is_one = interface.file_name() != "all" && interface.file_name() != "default";
+        if listens && is_one {
+            // An interface that vanished meanwhile has no route to lose.
+            let _gone = std::fs::write(&file, "2").is_err();
+        }
+    }
+    set_sysctl(FORWARDING, "1").map(drop)
 }
 
 fn gateways(network: &Network) -> impl Iterator<Item = (IpAddr, u8)> {

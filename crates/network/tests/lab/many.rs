@@ -123,6 +123,21 @@ fn a_bridge_is_made_once_and_corrected_where_it_differs() {
 }
 
 #[test]
+fn a_host_that_begins_to_forward_keeps_its_own_routers() {
+    machine(|lab| {
+        let conf = |file: &str| {
+            let path = format!("/proc/sys/net/ipv6/conf/{file}");
+            std::fs::read_to_string(path).unwrap().trim().to_owned()
+        };
+        assert_eq!(conf("all/forwarding"), "1");
+        assert_eq!(conf("up0/accept_ra"), "2");
+        assert_eq!(conf("default/accept_ra"), "1");
+        assert_eq!(conf("conex0/accept_ra"), "0");
+        drop(lab);
+    });
+}
+
+#[test]
 fn what_a_container_finds_in_its_namespace() {
     machine(|mut lab| {
         let one = lab.container(&[]);
