@@ -502,3 +502,37 @@ fn an_engine_killed_in_a_copy_leaves_no_mount() {
     cli.ok(&["rm", "-v", "web"]);
     engine.settle();
 }
+
+#[test]
+fn copies_and_a_start_at_the_same_time_see_one_root() {
+    with_busybox(Client::Conex, |cli| {
+        let script = "echo up >/started; sleep 1000";
+        for round in 0..4 {
+            let name = format!("web{round}");
+            let mut args = vec!["create", "--name", &name, "--network", "none"];
+            // With volumes in their places and without.
+            if round % 2 == 1 {
+                args.extend(["-v", "/vol"]);
+            }
+            args.extend(["busybox", "sh", "-c", script]);
+            cli.ok(&args);
+            std::thread::scope(|scope| {
+                for copy in 0..4 {
+                    let name = &name;
+                    scope.spawn(move || {
+                        let tar = archive::layer(&format!("copy-{copy}"), b"x");
+                        let answer = put(cli, name, "/tmp", &tar);
+                        assert_eq!(answer.status, 200, "{}", answer.text());
+                    });
+                }
+                scope.spawn(|| cli.ok(&["start", &name]));
+            });
+            let seen = cli.ok(&["exec", &name, "sh", "-c", "ls /tmp | wc -l; cat /started"]);
+            assert_eq!(seen, "4\nup", "round {round}");
+            cli.ok(&["rm", "-f", "-v", &name]);
+        }
+        cli.engine.settle();
+        let mounts = fs::read_to_string("/proc/self/mountinfo").expect("it is there");
+        assert!(!mounts.contains(text(cli.engine.root())), "{mounts}");
+    });
+}
