@@ -29,6 +29,7 @@ mod settings;
 mod tags;
 mod transport;
 mod upload;
+mod url;
 mod word;
 
 pub use backoff::Watch;
@@ -44,6 +45,7 @@ pub use rule::{InvalidRule, MirrorRule};
 pub use search::{Found, SearchQuery};
 pub use settings::{Proxies, Settings};
 pub use upload::{BlobSource, Started};
+pub use url::RemoteFile;
 
 #[cfg(test)]
 mod fixture;

@@ -16,6 +16,7 @@ mod export;
 mod full_disk;
 mod health;
 mod hostile_tar;
+mod import;
 mod init;
 mod isolation;
 mod lifecycle;

@@ -29,6 +29,8 @@ pub struct RemoveOptions {
 /// Options of `POST /images/create?fromSrc=`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ImportOptions {
+    /// Where the archive is: `-` for the request's body, or a URL.
+    pub source: String,
     /// Repository of the new image; empty leaves it unnamed.
     pub repo: String,
     /// Tag of the new image.

@@ -15,12 +15,14 @@ use futures_util::stream::{BoxStream, StreamExt};
 use super::append::Addition;
 use super::{Image, change};
 use crate::engine::Inner;
+use crate::error::chain;
 use crate::pipe;
 use crate::time::{now_ns, rfc3339};
 use crate::{Engine, Error};
 
 impl Engine {
-    /// Makes an image of a tar stream, plain or compressed.
+    /// Makes an image of a tar stream, plain or compressed: the body, or what
+    /// a URL gives.
     ///
     /// What is wrong with the request is an error at once; what is wrong with
     /// the stream is told in band, since the answer has begun by then
@@ -40,7 +42,7 @@ impl Engine {
             None => Platform::host(),
         };
         let message = match options.message.as_str() {
-            "" => "Imported from -".to_owned(),
+            "" => format!("Imported from {}", options.source),
             text => text.to_owned(),
         };
         let plan = Plan {
@@ -49,19 +51,39 @@ impl Engine {
             platform,
             message,
         };
+        let mut said = Vec::new();
+        let body = match options.source.as_str() {
+            "-" => body,
+            url => {
+                said.push(Message::status(format!("Downloading from {url}")));
+                self.fetched(url).await?
+            }
+        };
         let stream = pipe::reader(body);
         let engine = Arc::clone(&self.inner);
         let done = tokio::task::spawn_blocking(move || {
             engine.import(Box::new(BufReader::with_capacity(1 << 18, stream)), plan)
         });
-        Ok(futures_util::stream::once(async move {
-            match done.await {
-                Ok(Ok(image)) => Message::status(image.id.to_string()),
-                Ok(Err(error)) => Message::failure(error.to_string()),
-                Err(panicked) => Message::failure(panicked.to_string()),
-            }
-        })
-        .boxed())
+        let said = futures_util::stream::iter(said);
+        Ok(said
+            .chain(futures_util::stream::once(async move {
+                match done.await {
+                    Ok(Ok(image)) => Message::status(image.id.to_string()),
+                    Ok(Err(error)) => Message::failure(error.to_string()),
+                    Err(panicked) => Message::failure(panicked.to_string()),
+                }
+            }))
+            .boxed())
+    }
+
+    async fn fetched(&self, url: &str) -> Result<pipe::ByteStream, Error> {
+        let opened = self.inner.remote.registries.file(url).await;
+        let file = opened.map_err(|e| Error::invalid(chain(&e)))?;
+        let pieces = futures_util::stream::try_unfold(file, |mut file| async move {
+            let piece = file.chunk().await.map_err(io::Error::other)?;
+            Ok(piece.map(|piece| (piece, file)))
+        });
+        Ok(pieces.boxed())
     }
 }
 

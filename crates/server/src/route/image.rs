@@ -47,21 +47,12 @@ pub(super) async fn create(call: Call) -> Result<Response<Body>, Error> {
     if query.non_empty("fromImage").is_some() {
         return super::registry::pull(&call).await;
     }
-    match query.non_empty("fromSrc") {
-        Some("-") => {}
-        Some(_) => {
-            return Err(Error::NotImplemented(
-                "importing from a URL is not supported by this engine: send the file system in the request",
-            ));
-        }
-        None => {
-            return Err(Error::Invalid(
-                "one of 'fromImage' and 'fromSrc' must be specified",
-            ));
-        }
-    }
+    let source = query.non_empty("fromSrc").ok_or(Error::Invalid(
+        "one of 'fromImage' and 'fromSrc' must be specified",
+    ))?;
     let owned = |name: &str| query.get(name).unwrap_or_default().to_owned();
     let options = ImportOptions {
+        source: source.to_owned(),
         repo: owned("repo"),
         tag: owned("tag"),
         message: owned("message"),
