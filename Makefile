@@ -59,6 +59,7 @@ bench:
 	$(CARGO) build --profile quick --bin conex
 	tests/fixtures.sh busybox || true
 	CONEX=$(QUICK_BIN) bench/run
+	CONEX=$(QUICK_BIN) bench/pull
 
 bench-images:
 	$(CARGO) build --profile quick --bin conex
