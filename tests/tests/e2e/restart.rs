@@ -114,7 +114,16 @@ fn policies_start_containers_after_those_they_stand_on() {
         return;
     };
     let run = |engine: &Engine, name: &str, flags: &[&str]| {
-        let own = ["run", "-d", "--restart", "always", "--stop-signal", "KILL", "--name", name];
+        let own = [
+            "run",
+            "-d",
+            "--restart",
+            "always",
+            "--stop-signal",
+            "KILL",
+            "--name",
+            name,
+        ];
         let program = ["busybox", "sleep", "1000"];
         engine
             .cli(Client::Conex)

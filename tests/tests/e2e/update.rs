@@ -91,13 +91,13 @@ fn a_restart_policy_changes_for_the_next_end(cli: &Cli<'_>) {
         "busybox",
         "sh",
         "-c",
-        "read x </tmp/go; exit 3",
+        "while [ ! -e /tmp/go ]; do usleep 10000; done; exit 3",
     ]);
     cli.ok(&["update", "--restart", "on-failure:2", "web"]);
     let policy =
         "{{.HostConfig.RestartPolicy.Name}} {{.HostConfig.RestartPolicy.MaximumRetryCount}}";
     assert_eq!(cli.inspect("web", policy), "on-failure 2");
-    cli.ok(&["wait", "web"]);
+    cli.ok(&["exec", "web", "touch", "/tmp/go"]);
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
     while cli.inspect("web", "{{.RestartCount}} {{.State.Status}}") != "2 exited" {
         assert!(
