@@ -127,7 +127,19 @@ impl Cli<'_> {
 /// Starts an engine that has the image `busybox` and gives the case a client of
 /// it; where that cannot be, the case is skipped with a reason.
 pub fn with_busybox(client: Client, case: impl FnOnce(&Cli<'_>)) {
-    let Some(engine) = engine_for(client) else {
+    with_busybox_on(client, engine_for(client), case);
+}
+
+/// The same on an engine in a network namespace of its own, started with these
+/// flags.
+pub fn with_busybox_in_namespace(client: Client, flags: &[&str], case: impl FnOnce(&Cli<'_>)) {
+    if is_here(client) {
+        with_busybox_on(client, Engine::start_in_namespace(flags), case);
+    }
+}
+
+fn with_busybox_on(client: Client, engine: Option<Engine>, case: impl FnOnce(&Cli<'_>)) {
+    let Some(engine) = engine else {
         return;
     };
     let cli = engine.cli(client);
@@ -140,11 +152,36 @@ pub fn with_busybox(client: Client, case: impl FnOnce(&Cli<'_>)) {
 
 /// A fresh engine, if this machine has the client and lets engines run.
 pub fn engine_for(client: Client) -> Option<Engine> {
-    if client == Client::Docker && workspace::program("docker").is_none() {
+    is_here(client).then(Engine::start).flatten()
+}
+
+fn is_here(client: Client) -> bool {
+    let is_here = client != Client::Docker || workspace::program("docker").is_some();
+    if !is_here {
         skip("no docker command line here");
-        return None;
     }
-    Engine::start()
+    is_here
+}
+
+/// As [`under_both_clients!`], on engines in network namespaces of their own.
+#[macro_export]
+macro_rules! under_both_clients_in_namespaces {
+    ($($case:ident),* $(,)?) => {
+        mod conex {
+            $(#[test]
+            fn $case() {
+                let client = $crate::client::Client::Conex;
+                $crate::client::with_busybox_in_namespace(client, &[], super::$case);
+            })*
+        }
+        mod docker {
+            $(#[test]
+            fn $case() {
+                let client = $crate::client::Client::Docker;
+                $crate::client::with_busybox_in_namespace(client, &[], super::$case);
+            })*
+        }
+    };
 }
 
 /// Makes each named function, `fn(&Cli<'_>)`, two tests, `conex::<name>` and

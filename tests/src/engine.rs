@@ -25,6 +25,7 @@ use tempfile::TempDir;
 
 use crate::client::{Cli, Client};
 use crate::http::{self, Response};
+use crate::netns::Namespace;
 use crate::process::{self, Output};
 use crate::{leftovers, skip, workspace};
 
@@ -43,6 +44,8 @@ pub struct Engine {
     disk: bool,
     /// What starts the daemon, if not the test itself.
     wrapper: Vec<String>,
+    /// Its network namespace, if it is not the host's.
+    namespace: Option<Namespace>,
 }
 
 impl Engine {
@@ -56,6 +59,21 @@ impl Engine {
         let mut engine = Engine::prepare(flags, environment)?;
         engine.resume();
         Some(engine)
+    }
+
+    /// Starts an engine in a network namespace of its own, whose firewall and
+    /// routes nobody else has.
+    pub fn start_in_namespace(flags: &[&str]) -> Option<Engine> {
+        let mut engine = Engine::prepare(flags, &[])?;
+        engine.namespace = Some(Namespace::new()?);
+        engine.resume();
+        Some(engine)
+    }
+
+    /// The network namespace of an engine that has its own.
+    pub fn namespace(&self) -> &Namespace {
+        let namespace = self.namespace.as_ref();
+        namespace.expect("this engine was started in a namespace of its own")
     }
 
     /// A room without a daemon, for cases that start one in another way; what
@@ -178,6 +196,7 @@ impl Engine {
             daemon: None,
             disk: false,
             wrapper: Vec::new(),
+            namespace: None,
         })
     }
 
@@ -230,6 +249,13 @@ impl Engine {
         self.wait_until_it_answers(&events);
     }
 
+    /// Starts the daemon of an engine that has none, with other flags from now
+    /// on.
+    pub fn resume_with(&mut self, flags: &[&str]) {
+        self.flags = flags.iter().map(|&s| s.to_owned()).collect();
+        self.resume();
+    }
+
     /// Starts the daemon of an engine that has none with other flags, expects
     /// it to end by itself, and gives what it said.
     pub fn refuses_to_start(&self, flags: &[&str]) -> String {
@@ -241,6 +267,9 @@ impl Engine {
 
     fn daemon_command(&self, flags: &[&str]) -> Command {
         let mut words = self.wrapper.clone();
+        if let Some(namespace) = &self.namespace {
+            words.extend(namespace.entry());
+        }
         words.push(workspace::conex().to_string_lossy().into_owned());
         let mut command = Command::new(&words[0]);
         command
@@ -467,6 +496,7 @@ impl Engine {
             let path = format!("/containers/{id}?force=1&v=1");
             http::request(&self.socket(), "DELETE", &path, &[], None)?;
         }
+        http::request(&self.socket(), "POST", "/networks/prune", &[], None)?;
         Ok(())
     }
 }
@@ -499,7 +529,12 @@ impl Drop for Engine {
         {
             eprintln!("cannot unmount the data root: {error}");
         }
+        let network = leftovers::Network::of(&self.data_root());
         leftovers::sweep(self.root(), &self.data_root(), &ids);
+        // In a namespace of its own all of it goes with the namespace.
+        if self.namespace.is_none() {
+            network.sweep();
+        }
     }
 }
 

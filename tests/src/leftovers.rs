@@ -1,11 +1,12 @@
 //! What an engine can leave on a machine and how a test takes it away: processes,
-//! mounts, cgroups and network namespaces that name the engine's own room.
+//! mounts, cgroups, interfaces and firewall tables that name the engine's own room.
 //!
 //! Nothing is touched that does not carry the room's path or one of the
 //! engine's container ids, so engines side by side are safe from each other.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rustix::mount::UnmountFlags;
@@ -107,12 +108,7 @@ fn collect_cgroups(dir: &Path, depth: usize, ids: &[String], ours: bool, found: 
 /// The cgroup under which the engine of this data root puts its containers, in
 /// every hierarchy that has it.
 pub fn parent_cgroups(data_root: &Path) -> Vec<PathBuf> {
-    let digest = Sha256::digest(data_root.as_os_str().as_encoded_bytes());
-    let name = digest[..4]
-        .iter()
-        .fold(String::from("conex-"), |name, byte| {
-            name + &format!("{byte:02x}")
-        });
+    let name = parent_name(data_root);
     let top = Path::new("/sys/fs/cgroup");
     fs::read_dir(top)
         .into_iter()
@@ -122,6 +118,111 @@ pub fn parent_cgroups(data_root: &Path) -> Vec<PathBuf> {
         .chain([top.join(&name)])
         .filter(|dir| dir.is_dir())
         .collect()
+}
+
+/// The name that an engine gives its cgroup and its default bridge.
+fn parent_name(data_root: &Path) -> String {
+    let digest = Sha256::digest(data_root.as_os_str().as_encoded_bytes());
+    digest[..4]
+        .iter()
+        .fold(String::from("conex-"), |name, byte| {
+            name + &format!("{byte:02x}")
+        })
+}
+
+/// What an engine has in the host's network, by the names it gives its things.
+#[derive(Debug)]
+pub struct Network {
+    /// How the host's ends of containers' interfaces begin.
+    prefix: String,
+    /// The nftables tables.
+    table: String,
+    /// Bridges that it made.
+    bridges: Vec<String>,
+}
+
+impl Network {
+    /// Of the engine of this data root.
+    pub fn of(data_root: &Path) -> Network {
+        let id = fs::read_to_string(data_root.join("engine-id")).unwrap_or_default();
+        let owner = conex_network::Owner::new(id.trim());
+        let mut bridges = vec![parent_name(data_root)];
+        for file in ["network.db", "network.db-wal"] {
+            let bytes = fs::read(data_root.join("network").join(file)).unwrap_or_default();
+            bridges.extend(bridge_names(&bytes));
+        }
+        bridges.sort_unstable();
+        bridges.dedup();
+        Network {
+            prefix: owner.prefix,
+            table: owner.table,
+            bridges,
+        }
+    }
+
+    /// Interfaces of the caller's namespace that are the engine's.
+    pub fn links(&self) -> Vec<String> {
+        let entries = fs::read_dir("/sys/class/net").into_iter().flatten();
+        let names = entries
+            .flatten()
+            .map(|entry| entry.file_name().to_string_lossy().into_owned());
+        let is_ours = |name: &String| name.starts_with(&self.prefix) || self.bridges.contains(name);
+        names.filter(is_ours).collect()
+    }
+
+    /// Tables of the caller's namespace that are the engine's, as `nft` names
+    /// them: `inet conex-…`.
+    pub fn tables(&self) -> Vec<String> {
+        let Some(nft) = crate::workspace::program("nft") else {
+            return Vec::new();
+        };
+        let output = Command::new(nft).args(["list", "tables"]).output();
+        let text = output.map_or(String::new(), |o| {
+            String::from_utf8_lossy(&o.stdout).into_owned()
+        });
+        text.lines()
+            .filter_map(|line| line.strip_prefix("table "))
+            .filter(|name| name.ends_with(&self.table))
+            .map(str::to_owned)
+            .collect()
+    }
+
+    /// Takes away what is left and says what there was.
+    pub fn sweep(&self) {
+        for link in self.links() {
+            eprintln!("left behind: the interface {link}");
+            run("ip", &["link", "del", &link]);
+        }
+        for table in self.tables() {
+            eprintln!("left behind: the table {table}");
+            let (family, name) = table.split_once(' ').unwrap_or(("inet", &table));
+            run("nft", &["delete", "table", family, name]);
+        }
+    }
+}
+
+/// Names of the form `br-` and twelve hexadecimal digits.
+fn bridge_names(bytes: &[u8]) -> Vec<String> {
+    const LENGTH: usize = 15;
+    let mut names = Vec::new();
+    for window in bytes.windows(LENGTH) {
+        if window.starts_with(b"br-") && window[3..].iter().all(u8::is_ascii_hexdigit) {
+            names.push(String::from_utf8_lossy(window).into_owned());
+        }
+    }
+    names
+}
+
+fn run(program: &str, args: &[&str]) {
+    let Some(path) = crate::workspace::program(program) else {
+        return eprintln!("{program} is missing: it stays");
+    };
+    match Command::new(path).args(args).output() {
+        Ok(output) if output.status.success() => {}
+        // It went by itself meanwhile, or somebody is told.
+        Ok(output) => eprintln!("{}", String::from_utf8_lossy(&output.stderr).trim()),
+        Err(error) => eprintln!("{program}: {error}"),
+    }
 }
 
 /// Takes everything away and says on standard error what there was to take.
@@ -179,7 +280,6 @@ fn contains(haystack: &[u8], needle: &[u8]) -> bool {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use std::process::Command;
 
     #[test]
     fn only_directories_named_like_ids_are_containers() {

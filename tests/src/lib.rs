@@ -1,7 +1,8 @@
 //! The harness of the end-to-end tests: private engines, fixtures, clients and
 //! the test machine.
 //!
-//! It drives the real binary from outside and knows nothing of its crates.
+//! It drives the real binary from outside; of its crates it knows only which names
+//! an engine gives its things in the kernel.
 
 pub mod archive;
 pub mod client;
@@ -9,6 +10,7 @@ pub mod engine;
 pub mod fixture;
 pub mod http;
 pub mod leftovers;
+pub mod netns;
 pub mod process;
 pub mod proxy;
 pub mod registry;

@@ -15,6 +15,7 @@ mod dispatch;
 mod help;
 pub mod image;
 pub mod inspect;
+pub mod network;
 pub mod registry;
 pub mod system;
 mod tree;

@@ -21,6 +21,8 @@ pub struct Config {
     pub stats_format: String,
     /// Default `--format` of `volume ls`.
     pub volumes_format: String,
+    /// Default `--format` of `network ls`.
+    pub networks_format: String,
     /// The context used when no option names one.
     pub current_context: String,
     /// Default `--detach-keys`.

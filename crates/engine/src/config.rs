@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use crate::NetworkConfig;
+
 /// The engine's settings.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -29,6 +31,8 @@ pub struct Config {
     pub cgroup_parent: Option<String>,
     /// `private` or `host`; `None` as Docker: private on cgroup v2.
     pub cgroupns_mode: Option<String>,
+    /// Networks.
+    pub network: NetworkConfig,
     /// Forces no_new_privileges on every container.
     pub no_new_privileges: bool,
     /// Containers have an init process unless they say otherwise.
@@ -62,6 +66,7 @@ impl Config {
             ulimits: Vec::new(),
             cgroup_parent: None,
             cgroupns_mode: None,
+            network: NetworkConfig::default(),
             no_new_privileges: false,
             init: false,
             seccomp_profile: None,
@@ -80,6 +85,12 @@ impl Config {
         if let Some(parent) = &self.cgroup_parent {
             return format!("/{}", parent.trim_matches('/'));
         }
+        self.container_cgroup_of_root()
+    }
+
+    /// The cgroup's name when nobody chose one; the default bridge is called
+    /// alike.
+    pub(crate) fn container_cgroup_of_root(&self) -> String {
         if self.data_root == Path::new("/var/lib/conex") {
             return "/conex".into();
         }

@@ -9,11 +9,13 @@ mod boot;
 mod changes;
 mod commit;
 mod create;
+mod etc;
 mod export;
 mod files;
 mod health;
 mod inspect;
 mod kill;
+pub(crate) mod link;
 mod list;
 pub(crate) mod logs;
 mod merge;
@@ -51,6 +53,7 @@ use crate::event::Events;
 pub(crate) use spec::exec_process;
 pub(crate) use start::merged_link;
 pub(crate) use state::State;
+pub(crate) use stop::wait as answered;
 pub(crate) use table::Table;
 
 /// What never changes about a container. Kept in `state.db` and, so that it

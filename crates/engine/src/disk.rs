@@ -8,13 +8,15 @@
 //!   image/image.db                 images, layers, references (synced)
 //!   image/recipes/<layer>          how the layer's archive comes back
 //!   image/partial/<digest>         blobs on their way in
+//!   network/network.db             networks (synced)
 //!   containers/<id>/               config.json, hosts, hostname, resolv.conf, <id>-json.log
 //!   overlay2/<layer>/              layers and container layers
 //!   volumes/<name>/_data
 //!   tmp/                           emptied behind the start
 //!   lost/                          strangers found at start; never deleted
 //! <exec root>/                     gone after a reboot
-//!   containers/<id>/               monitor.sock, exit.json
+//!   containers/<id>/               monitor.sock, exit.json, network.json
+//!   netns/<12 of id>               the network namespace, as a link while it runs
 //! ```
 
 use std::fs;
@@ -42,11 +44,12 @@ impl Root {
                 })
         };
         make(data.to_owned(), 0o711)?;
-        for dir in ["containers", "image", "tmp", "lost"] {
+        for dir in ["containers", "image", "network", "tmp", "lost"] {
             make(data.join(dir), 0o710)?;
         }
         make(data.join("volumes"), 0o701)?;
         make(exec.join("containers"), 0o711)?;
+        make(exec.join("netns"), 0o711)?;
         // Names in /proc and in records must not depend on a working directory.
         Ok(Root {
             data: data.canonicalize()?,
@@ -56,6 +59,10 @@ impl Root {
 
     pub(crate) fn data(&self) -> &Path {
         &self.data
+    }
+
+    pub(crate) fn exec(&self) -> &Path {
+        &self.exec
     }
 
     pub(crate) fn state_database(&self) -> PathBuf {
@@ -72,6 +79,15 @@ impl Root {
 
     pub(crate) fn partial_blobs(&self) -> PathBuf {
         self.data.join("image/partial")
+    }
+
+    pub(crate) fn network_database(&self) -> PathBuf {
+        self.data.join("network/network.db")
+    }
+
+    /// `SandboxKey`: a link to a running container's network namespace.
+    pub(crate) fn namespace_link(&self, id: &str) -> PathBuf {
+        self.exec.join("netns").join(crate::id::short(id))
     }
 
     pub(crate) fn containers(&self) -> PathBuf {

@@ -19,6 +19,7 @@ use crate::container::{Container, Record, Table};
 use crate::disk::Root;
 use crate::event::Events;
 use crate::image::Images;
+use crate::network::Networks;
 use crate::registry::{Blobs, Remote};
 use crate::volume::Volumes;
 use crate::{Config, Error, RegistrySettings, container, process};
@@ -39,6 +40,7 @@ pub(crate) struct Inner {
     pub(crate) events: Arc<Events>,
     pub(crate) images: Images,
     pub(crate) volumes: Volumes,
+    pub(crate) networks: Networks,
     pub(crate) remote: Remote,
     pub(crate) containers: RwLock<Table>,
     pub(crate) execs: crate::exec::Execs,
@@ -143,6 +145,13 @@ impl Engine {
                 }
             }
         }
+        let nobody_runs = !self.inner.table().iter().any(|c| c.state().is_running());
+        let inner = Arc::clone(&self.inner);
+        if nobody_runs
+            && let Err(error) = tokio::task::spawn_blocking(move || inner.networks.withdraw()).await
+        {
+            tracing::debug!(%error, "networks are left");
+        }
         self.inner.remove_empty_cgroup();
     }
 }
@@ -160,6 +169,7 @@ impl Inner {
         )?;
         let images = Images::open(&root)?;
         let events = Arc::new(Events::new());
+        let networks = Networks::open(&root, &id)?;
         let executable =
             conex_sys::memfd::seal_executable(&mut conex_sys::process::own_executable()?)?;
         let own_oom_score = std::fs::read_to_string("/proc/self/oom_score_adj")
@@ -171,6 +181,7 @@ impl Inner {
             volumes: Volumes::open(root.volumes(), Arc::clone(&events))?,
             events,
             images,
+            networks,
             remote: Remote::new(&config, Blobs::open(&root.partial_blobs())?),
             containers: RwLock::default(),
             execs: crate::exec::Execs::default(),

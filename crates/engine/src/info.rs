@@ -65,7 +65,7 @@ impl Engine {
             ),
             plugins: PluginsInfo {
                 volume: Some(vec!["local".into()]),
-                network: Some(vec!["host".into(), "null".into()]),
+                network: Some(vec!["bridge".into(), "host".into(), "null".into()]),
                 authorization: None,
                 log: Some(vec!["json-file".into(), "none".into()]),
             },
@@ -120,11 +120,7 @@ impl Engine {
 
     /// What users should know before they rely on it.
     fn missing(&self) -> Vec<String> {
-        let mut all = vec![
-            "WARNING: the default network is a namespace with loopback alone: containers cannot \
-             reach other hosts and ports are not published"
-                .to_owned(),
-        ];
+        let mut all = Vec::new();
         let unified = self.inner.cgroups.mode() == Mode::Unified;
         if !swap_limit(unified) {
             all.push("WARNING: No swap limit support".into());

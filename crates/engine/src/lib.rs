@@ -3,6 +3,7 @@
 //! ```text
 //!             ┌ container::task (one owner per container: state.rs, pure) ──► monitor
 //!  Engine ────┤ image (records, layers, import)
+//!             ├ network (records, who is where) ──► conex-network, netkeeper
 //!             ├ event (bus with a memory)
 //!             └ state.db, image/image.db (every answer follows its commit)
 //! ```
@@ -22,6 +23,7 @@ mod id;
 mod image;
 mod info;
 mod name;
+mod network;
 mod pipe;
 mod process;
 mod registry;
@@ -33,4 +35,5 @@ pub use container::attach::Attachment;
 pub use container::logs::Logs;
 pub use engine::{Engine, OpenError};
 pub use error::{Error, ErrorKind};
+pub use network::{DefaultBridge, NetworkConfig};
 pub use registry::RegistrySettings;

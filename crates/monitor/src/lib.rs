@@ -39,7 +39,7 @@ pub fn run(link: OwnedFd) -> Result<(), LinkError> {
     start::prepare_process();
     let link = Link::new(link);
     let (mut request, fds) = link.receive_start()?;
-    match start::start(&request, fds) {
+    match start::start(&mut request, fds) {
         Ok(started) => {
             // From here on the monitor only watches: what the start needed
             // would be carried along for the container's whole life.

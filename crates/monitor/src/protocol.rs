@@ -21,8 +21,8 @@ pub const VERSION: u32 = 1;
 pub const MAX_MESSAGE: usize = 64 * 1024;
 
 /// The first request. Its JSON travels in a memfd, its descriptors beside it:
-/// the root mount, the listening socket `monitor.sock`, then one socket per
-/// entry of `attach`. The daemon listens before there is a monitor, so that a
+/// the root mount, the listening socket `monitor.sock`, the network namespace
+/// if there is one, then one socket per entry of `attach`. The daemon listens before there is a monitor, so that a
 /// new daemon never takes one that is just starting for none.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct StartRequest {
@@ -42,6 +42,10 @@ pub struct StartRequest {
     pub init: bool,
     /// Where output is written down.
     pub log: Option<LogFile>,
+    /// Whether a network namespace comes along: the container enters it,
+    /// whatever path the configuration has for it.
+    #[serde(default)]
+    pub network: bool,
     /// Attachers that were there before the start.
     pub attach: Vec<Attach>,
     /// Symbolic links to make into `/proc/<pid>`: path of the link, and the

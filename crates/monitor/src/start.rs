@@ -1,11 +1,12 @@
 //! From the start request to a running program.
 
 use std::fs;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use conex_logs::json_file::Writer;
 use conex_runtime::cgroup::{Cgroup, Layout};
 use conex_runtime::launch::{Launch, Launched, Start};
+use conex_spec::runtime::{NamespaceKind, Spec};
 use conex_sys::process;
 
 use rustix::event::PollFlags;
@@ -50,7 +51,10 @@ pub(crate) fn prepare_process() {
 /// Starts the container.
 ///
 /// On failure nothing is left: no process, no cgroup, no socket.
-pub(crate) fn start(request: &StartRequest, fds: Vec<OwnedFd>) -> Result<Running, StartFailure> {
+pub(crate) fn start(
+    request: &mut StartRequest,
+    fds: Vec<OwnedFd>,
+) -> Result<Running, StartFailure> {
     let mut cgroup = None;
     let started = try_start(request, fds, &mut cgroup);
     if started.is_err() {
@@ -63,7 +67,7 @@ pub(crate) fn start(request: &StartRequest, fds: Vec<OwnedFd>) -> Result<Running
 }
 
 fn try_start(
-    request: &StartRequest,
+    request: &mut StartRequest,
     mut fds: Vec<OwnedFd>,
     made: &mut Option<Cgroup>,
 ) -> Result<Running, StartFailure> {
@@ -74,13 +78,18 @@ fn try_start(
             protocol::VERSION
         )));
     }
-    if fds.len() != 2 + request.attach.len() {
+    if fds.len() != 2 + usize::from(request.network) + request.attach.len() {
         return Err(failure(
             "the start request came without its descriptors".into(),
         ));
     }
     let root = fds.remove(0);
     let listener = fds.remove(0);
+    // Open until the container is in it: nothing else keeps it alive.
+    let network = request.network.then(|| fds.remove(0));
+    if let Some(network) = &network {
+        enter_network(&mut request.spec, network);
+    }
     let attachers = request.attach.iter().cloned().zip(fds);
     let signals = process::signal_descriptor(&[libc::SIGCHLD])
         .map_err(|e| failure(format!("watch for child signals: {e}")))?;
@@ -89,6 +98,7 @@ fn try_start(
     let mut warnings = Vec::new();
     *made = make_cgroup(request, &mut warnings)?;
     let (launched, mut session) = launch(request, &root, made.as_ref())?;
+    drop(network);
     let raw = session.is_terminal();
     for (wanted, socket) in attachers {
         session.attach(socket, wanted, raw, &[]);
@@ -125,6 +135,15 @@ pub(crate) fn failure(message: String) -> StartFailure {
     StartFailure {
         message,
         exit_code: 128,
+    }
+}
+
+/// Has the container enter a namespace that this process holds.
+fn enter_network(spec: &mut Spec, namespace: &OwnedFd) {
+    let all = spec.linux.iter_mut().flat_map(|l| l.namespaces.iter_mut());
+    for entry in all.filter(|entry| entry.kind == NamespaceKind::Network) {
+        let path = format!("/proc/self/fd/{}", namespace.as_raw_fd());
+        entry.path = Some(path.into());
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
 use netlink_packet_route::link::{
@@ -102,6 +103,30 @@ pub fn remove(bridge: &str) -> Result<(), LinkError> {
     let message = RouteNetlinkMessage::DelLink(link);
     route.push(message, 0, ("remove bridge", bridge), &[Errno::NODEV]);
     route.commit()
+}
+
+/// The addresses of a bridge that the engine did not make; `None` if there is
+/// no such bridge.
+pub fn addresses(name: &str) -> Result<Option<Vec<IpNet>>, LinkError> {
+    let mut route = Route::open()?;
+    let Some(link) = find(&mut route, name)?.filter(is_bridge) else {
+        return Ok(None);
+    };
+    let all = route.dump(
+        RouteNetlinkMessage::GetAddress(AddressMessage::default()),
+        "list addresses",
+    )?;
+    let address = |message| match message {
+        RouteNetlinkMessage::NewAddress(message) if message.header.index == link.header.index => {
+            let prefix = message.header.prefix_len;
+            message.attributes.iter().find_map(|a| match a {
+                AddressAttribute::Address(address) => IpNet::new(*address, prefix).ok(),
+                _ => None,
+            })
+        }
+        _ => None,
+    };
+    Ok(Some(all.into_iter().filter_map(address).collect()))
 }
 
 /// Switches of the host and of the bridge.

@@ -1,5 +1,7 @@
 //! A container's place on a network.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+
 use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +29,10 @@ pub struct Endpoint {
     pub ipv6: Option<Ipv6Net>,
     /// Whether the default routes go out here.
     pub default_route: bool,
+    /// Where the default routes lead, if not to the bridge: an address of the
+    /// subnet for each family.
+    #[serde(default)]
+    pub routers: (Option<Ipv4Addr>, Option<Ipv6Addr>),
     /// What `Keeper::connect` published.
     pub ports: Vec<PortBinding>,
 }
@@ -47,6 +53,7 @@ impl Endpoint {
             ipv4: None,
             ipv6: None,
             default_route: true,
+            routers: (None, None),
             ports: Vec::new(),
         }
     }

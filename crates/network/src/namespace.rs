@@ -70,8 +70,9 @@ struct Prepared {
     fd: OwnedFd,
     /// Opened inside.
     route: Route,
-    /// The first interface number that is free inside.
-    next_index: u32,
+    /// The number the next interface inside will get: known as long as nobody
+    /// else made or removed one.
+    next_index: Option<u32>,
 }
 
 /// Makes namespaces and puts containers' interfaces into them.
@@ -125,6 +126,30 @@ impl Namespaces {
             .map_err(NamespaceError::Create)?;
         let mut inside = self.maker.enter(fd).map_err(NamespaceError::Create)?;
         connect::fill(&mut inside, network, endpoint)
+    }
+
+    /// Takes an interface out of a container that runs, and waits until it is
+    /// gone: its name is free again, in the container too. One that is not
+    /// there is no error.
+    pub fn part(&self, gone: &[Gone<'_>]) -> Result<(), LinkError> {
+        let names: Vec<String> = gone.iter().map(|g| g.host_interface.to_owned()).collect();
+        connect::remove(&names)?;
+        connect::forget_neighbours(gone)
+    }
+
+    /// Has the default routes of a container that runs lead through an
+    /// endpoint it has already, in the place of those there are.
+    pub fn route(
+        &self,
+        namespace: BorrowedFd<'_>,
+        network: &Network,
+        endpoint: &Endpoint,
+    ) -> Result<(), NamespaceError> {
+        let fd = namespace
+            .try_clone_to_owned()
+            .map_err(NamespaceError::Create)?;
+        let mut inside = self.maker.enter(fd).map_err(NamespaceError::Create)?;
+        connect::route(&mut inside, network, endpoint)
     }
 
     /// Lets go of what the kernel still has of endpoints: the host's

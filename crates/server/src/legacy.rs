@@ -23,6 +23,8 @@ pub(crate) enum Shape {
     Info,
     /// An element of `GET /events`.
     Event,
+    /// `GET /networks/{id}` and an element of `GET /networks`.
+    Network,
 }
 
 /// Changes what older clients see of a `T`.
@@ -94,6 +96,11 @@ const CHANGES: &[Row] = &[
     }),
     (Shape::Info, v(53), |it| drop_members(it, &["NRI"])),
     (Shape::Event, v(52), event_members),
+    (Shape::ContainerInspect, v(45), short_id_alias),
+    (Shape::Network, v(48), |it| {
+        drop_members(it, &["EnableIPv4"])
+    }),
+    (Shape::Network, v(52), |it| drop_members(it, &["Status"])),
 ];
 
 /// Since when the last change of any shape is in effect: from here on nothing is looked at.
@@ -255,6 +262,25 @@ fn default_network(it: &mut Map<String, Value>) {
     for (name, unset) in members {
         let value = bridge.get(&name).cloned().unwrap_or(unset);
         settings.insert(name, value);
+    }
+}
+
+/// A container's short id was one of its aliases in networks that have any.
+fn short_id_alias(it: &mut Map<String, Value>) {
+    let id = it.get("Id").and_then(Value::as_str).unwrap_or_default();
+    let short = id.get(..12).unwrap_or_default().to_owned();
+    let endpoints = object(object(it, "NetworkSettings"), "Networks");
+    for (name, endpoint) in endpoints {
+        let predefined = matches!(name.as_str(), "bridge" | "host" | "none");
+        if let Some(endpoint) = endpoint.as_object_mut().filter(|_| !predefined) {
+            let aliases = endpoint.entry("Aliases").or_insert(Value::Null);
+            if aliases.is_null() {
+                *aliases = json!([]);
+            }
+            if let Some(list) = aliases.as_array_mut() {
+                list.push(json!(short));
+            }
+        }
     }
 }
 

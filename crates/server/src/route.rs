@@ -5,6 +5,7 @@ mod archive;
 mod container;
 mod exec;
 mod image;
+mod network;
 mod registry;
 mod system;
 mod table;
@@ -150,6 +151,14 @@ async fn dispatch(
         Route::VolumePrune => volume::prune(&call).await,
         Route::VolumeInspect(name) => volume::inspect(&call, name),
         Route::VolumeRemove(name) => volume::remove(&call, name).await,
+        Route::BuildPrune => Ok(system::build_prune()),
+        Route::NetworkList => network::list(&call),
+        Route::NetworkCreate => network::create(call).await,
+        Route::NetworkPrune => network::prune(&call).await,
+        Route::NetworkInspect(name) => network::inspect(&call, name),
+        Route::NetworkRemove(name) => network::remove(&call, name).await,
+        Route::NetworkConnect(name) => network::connect(call, name).await,
+        Route::NetworkDisconnect(name) => network::disconnect(call, name).await,
         Route::Swarm => Err(Error::NotASwarmManager),
         Route::SwarmSetup => Err(Error::NotImplemented(
             "swarm mode is not supported by this engine",

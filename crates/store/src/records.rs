@@ -7,6 +7,7 @@
 pub mod blobs;
 pub mod containers;
 pub mod images;
+pub mod networks;
 
 /// Whether an operation found the row it was for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

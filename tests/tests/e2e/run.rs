@@ -15,7 +15,7 @@ under_both_clients! {
     a_missing_bind_directory_is_made,
     a_read_only_bind_refuses_writes_and_a_file_can_be_bound,
     a_read_only_root_refuses_writes,
-    the_network_is_loopback_alone_or_the_hosts,
+    a_network_mode_is_loopback_alone_or_the_hosts,
     labels_and_names_are_found_again,
     what_a_container_writes_is_its_own,
 }
@@ -240,7 +240,7 @@ fn a_read_only_root_refuses_writes(cli: &Cli<'_>) {
     );
 }
 
-fn the_network_is_loopback_alone_or_the_hosts(cli: &Cli<'_>) {
+fn a_network_mode_is_loopback_alone_or_the_hosts(cli: &Cli<'_>) {
     let none = cli.ok(&[
         "run",
         "--rm",

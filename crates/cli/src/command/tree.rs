@@ -1,6 +1,6 @@
 //! The tree: every name and what it leads to, in the order help lists them.
 
-use super::{Entry, Section, container, image, inspect, registry, system, volume};
+use super::{Entry, Section, container, image, inspect, network, registry, system, volume};
 
 /// The names after the program's own.
 pub static ROOT: &[Entry] = &[
@@ -17,6 +17,7 @@ pub static ROOT: &[Entry] = &[
     Entry::command("info", &system::info::COMMAND).section(Section::Common),
     Entry::group("container", "Manage containers", CONTAINER),
     Entry::group("image", "Manage images", IMAGE),
+    Entry::group("network", "Manage networks", NETWORK),
     Entry::group("system", "Manage the engine", SYSTEM),
     Entry::group("volume", "Manage volumes", VOLUME),
     Entry::command("attach", &container::attach::COMMAND),
@@ -101,6 +102,17 @@ static VOLUME: &[Entry] = &[
     Entry::command("ls", &volume::ls::COMMAND).aliases(&["list"]),
     Entry::command("prune", &volume::prune::COMMAND),
     Entry::command("rm", &volume::rm::COMMAND).aliases(&["remove"]),
+];
+
+/// `conex network …`.
+static NETWORK: &[Entry] = &[
+    Entry::command("connect", &network::connect::COMMAND),
+    Entry::command("create", &network::create::COMMAND),
+    Entry::command("disconnect", &network::disconnect::COMMAND),
+    Entry::command("inspect", &network::inspect::COMMAND),
+    Entry::command("ls", &network::ls::COMMAND).aliases(&["list"]),
+    Entry::command("prune", &network::prune::COMMAND),
+    Entry::command("rm", &network::rm::COMMAND).aliases(&["remove"]),
 ];
 
 /// `conex system …`.

@@ -92,6 +92,19 @@ pub(super) fn words(value: &Value) -> Vec<String> {
         other => other.to_string(),
     };
     match value {
+        // default-address-pools: [{"base": "10.10.0.0/16", "size": 24}]
+        Value::Array(list) if list.iter().any(Value::is_object) => list
+            .iter()
+            .map(|value| match value {
+                Value::Object(map) => {
+                    let pairs = map
+                        .iter()
+                        .map(|(key, value)| format!("{key}={}", word(value)));
+                    pairs.collect::<Vec<_>>().join(",")
+                }
+                other => word(other),
+            })
+            .collect(),
         Value::Array(list) => list.iter().map(word).collect(),
         // mirrors: {"ghcr.io": ["https://a", "https://b"]}
         Value::Object(map) if map.values().any(Value::is_array) => map

@@ -20,14 +20,30 @@ pub(super) const EFFECTIVE: &[Flag] = &[
         "Leave when idle and say \"ready\" on standard output",
     )
     .hidden(),
+    Flag::string("bip", "IPv4 address for the default bridge"),
+    Flag::string("bip6", "IPv6 address for the default bridge"),
+    Flag::string("bridge", "Attach containers to a network bridge").short('b'),
     Flag::string("cgroup-parent", "Set parent cgroup for all containers"),
     Flag::string("config-file", "Daemon configuration file").default("/etc/conex/daemon.json"),
     Flag::string("data-root", "Root directory of persistent state").default("/var/lib/conex"),
     Flag::bool("debug", "Enable debug mode").short('D'),
+    Flag::list(
+        "default-address-pool",
+        "Default address pools for node specific local networks",
+    ),
     Flag::string(
         "default-cgroupns-mode",
         "Default mode for containers cgroup namespace (\"host\" | \"private\")",
     ),
+    Flag::string(
+        "default-gateway",
+        "Default gateway IPv4 address for the default bridge network",
+    ),
+    Flag::string(
+        "default-gateway-v6",
+        "Default gateway IPv6 address for the default bridge network",
+    ),
+    Flag::list("default-network-opt", "Default network options"),
     Flag::string("default-runtime", "Default OCI runtime for containers").default("conex"),
     Flag::new(
         flag::Kind::Bytes,
@@ -36,10 +52,43 @@ pub(super) const EFFECTIVE: &[Flag] = &[
     )
     .default("64MiB"),
     Flag::list("default-ulimit", "Default ulimits for containers"),
+    Flag::list("dns", "DNS server to use"),
+    Flag::list("dns-opt", "DNS options to use"),
+    Flag::list("dns-search", "DNS search domains to use"),
     Flag::string("exec-root", "Root directory for execution state files").default("/run/conex"),
     Flag::bool("experimental", "Enable experimental features"),
+    Flag::string("fixed-cidr", "IPv4 subnet for the default bridge network"),
+    Flag::string(
+        "fixed-cidr-v6",
+        "IPv6 subnet for the default bridge network",
+    ),
     Flag::string("group", "Group for the unix socket").short('G'),
     Flag::list("host", "Daemon socket(s) to connect to").short('H'),
+    Flag::list(
+        "host-gateway-ip",
+        "IP addresses that the special 'host-gateway' string resolves to",
+    ),
+    Flag::bool(
+        "icc",
+        "Enable inter-container communication for the default bridge network",
+    )
+    .default("true"),
+    Flag::string(
+        "ip",
+        "Host IP for port publishing from the default bridge network",
+    )
+    .default("0.0.0.0"),
+    Flag::bool("ip-forward", "Enable IP forwarding in system configuration").default("true"),
+    Flag::bool(
+        "ip-masq",
+        "Enable IP masquerading for the default bridge network",
+    )
+    .default("true"),
+    Flag::bool("iptables", "Enable addition of iptables rules").default("true"),
+    Flag::bool(
+        "ipv6",
+        "Enable IPv6 networking for the default bridge network",
+    ),
     Flag::list("label", "Set key=value labels to the daemon"),
     Flag::bool(
         "live-restore",
@@ -89,6 +138,7 @@ pub(super) const EFFECTIVE: &[Flag] = &[
         "mirror",
         "Place asked before a registry, for any image (PREFIX=URL)",
     ),
+    Flag::int("mtu", "Set the MTU for the default bridge network").default("1500"),
     Flag::bool(
         "no-new-privileges",
         "Set no-new-privileges by default for new containers",
@@ -96,6 +146,10 @@ pub(super) const EFFECTIVE: &[Flag] = &[
     Flag::string("pidfile", "Path to use for daemon PID file")
         .short('p')
         .default("/run/conex.pid"),
+    Flag::bool(
+        "respect-host-firewall",
+        "Let the host's own firewall decide who reaches published ports",
+    ),
     Flag::string(
         "seccomp-profile",
         "Path to seccomp profile. Set to \"unconfined\" to disable the default seccomp profile",
@@ -103,6 +157,7 @@ pub(super) const EFFECTIVE: &[Flag] = &[
     .default("builtin"),
     Flag::int("shutdown-timeout", "Set the default shutdown timeout").default("15"),
     Flag::string("storage-driver", "Storage driver to use").short('s'),
+    Flag::bool("userland-proxy", "Use userland proxy for loopback traffic").default("true"),
     Flag::bool("validate", "Validate daemon configuration and exit"),
     Flag::bool("version", "Print version information and quit").short('v'),
 ];
@@ -118,9 +173,6 @@ pub(super) const WITHOUT_EFFECT: &[Flag] = &[
         "allow-direct-routing",
         "Allow remote access to published ports on container IP addresses",
     ),
-    Flag::string("bip", "IPv4 address for the default bridge"),
-    Flag::string("bip6", "IPv6 address for the default bridge"),
-    Flag::string("bridge", "Attach containers to a network bridge").short('b'),
     Flag::string(
         "bridge-accept-fwmark",
         "In bridge networks, accept packets with this firewall mark/mask",
@@ -141,70 +193,26 @@ pub(super) const WITHOUT_EFFECT: &[Flag] = &[
         "Limit the CPU real-time runtime in microseconds",
     ),
     Flag::bool("cri-containerd", "start containerd with cri"),
-    Flag::list(
-        "default-address-pool",
-        "Default address pools for node specific local networks",
-    ),
-    Flag::string(
-        "default-gateway",
-        "Default gateway IPv4 address for the default bridge network",
-    ),
-    Flag::string(
-        "default-gateway-v6",
-        "Default gateway IPv6 address for the default bridge network",
-    ),
     Flag::string(
         "default-ipc-mode",
         "Default mode for containers ipc (\"shareable\" | \"private\")",
     ),
-    Flag::list("default-network-opt", "Default network options"),
-    Flag::list("dns", "DNS server to use"),
-    Flag::list("dns-opt", "DNS options to use"),
-    Flag::list("dns-search", "DNS search domains to use"),
     Flag::list("exec-opt", "Runtime execution options"),
     Flag::list("feature", "Enable feature in the daemon"),
     Flag::string(
         "firewall-backend",
         "Firewall backend to use, iptables or nftables",
     ),
-    Flag::string("fixed-cidr", "IPv4 subnet for the default bridge network"),
-    Flag::string(
-        "fixed-cidr-v6",
-        "IPv6 subnet for the default bridge network",
-    ),
-    Flag::list(
-        "host-gateway-ip",
-        "IP addresses that the special 'host-gateway' string resolves to",
-    ),
-    Flag::bool(
-        "icc",
-        "Enable inter-container communication for the default bridge network",
-    ),
     Flag::string("init-path", "Path to the docker-init binary"),
-    Flag::string(
-        "ip",
-        "Host IP for port publishing from the default bridge network",
-    ),
-    Flag::bool("ip-forward", "Enable IP forwarding in system configuration"),
     Flag::bool(
         "ip-forward-no-drop",
         "Do not set the filter-FORWARD policy to DROP",
     ),
-    Flag::bool(
-        "ip-masq",
-        "Enable IP masquerading for the default bridge network",
-    ),
     Flag::bool("ip6tables", "Enable addition of ip6tables rules"),
-    Flag::bool("iptables", "Enable addition of iptables rules"),
-    Flag::bool(
-        "ipv6",
-        "Enable IPv6 networking for the default bridge network",
-    ),
     Flag::string(
         "metrics-addr",
         "Set default address and port to serve the metrics api on",
     ),
-    Flag::int("mtu", "Set the MTU for the default bridge network"),
     Flag::int("network-control-plane-mtu", "Network Control plane MTU"),
     Flag::list("node-generic-resource", "Advertise user-defined resource"),
     Flag::int("oom-score-adjust", "Set the oom_score_adj for the daemon"),
@@ -215,7 +223,6 @@ pub(super) const WITHOUT_EFFECT: &[Flag] = &[
         "swarm-default-advertise-addr",
         "Set default address or interface for swarm advertised address",
     ),
-    Flag::bool("userland-proxy", "Use userland proxy for loopback traffic"),
     Flag::string("userland-proxy-path", "Path to the userland proxy binary"),
 ];
 

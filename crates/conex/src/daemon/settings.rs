@@ -1,5 +1,7 @@
 //! Flags and file together: what the daemon will do.
 
+mod network;
+
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -108,6 +110,7 @@ pub(super) fn resolve(matches: &Matches) -> Result<Settings, String> {
             "default cgroup namespace mode ({mode}) is invalid; use \"host\" or \"private\""
         ));
     }
+    engine.network = network::resolve(&values, &mut warnings)?;
     engine.no_new_privileges = values.yes("no-new-privileges");
     engine.init = values.yes("init");
     engine.seccomp_profile = match values.text("seccomp-profile").as_str() {
@@ -409,8 +412,11 @@ mod tests {
 
     #[test]
     fn a_flag_without_effect_warns() {
-        let settings = resolved(&["--bip", "10.0.0.1/24", "--data-root", "/d"]).unwrap();
-        assert_eq!(settings.warnings, ["--bip has no effect in this version"]);
+        let settings = resolved(&["--registry-mirror", "https://m", "--data-root", "/d"]).unwrap();
+        assert_eq!(
+            settings.warnings,
+            ["--registry-mirror has no effect in this version"]
+        );
         assert_eq!(settings.engine.data_root, Path::new("/d"));
     }
 

@@ -1,12 +1,10 @@
 //! `inspect`: a snapshot in the API's shape.
 
-use std::collections::BTreeMap;
-
-use conex_api::container::{EndpointSettings, Inspect, NetworkSettings, State as ApiState};
+use conex_api::container::{Inspect, State as ApiState};
 
 use super::health::Health;
 use super::state::Phase;
-use super::{Container, Record, State};
+use super::{Record, State};
 use crate::engine::Inner;
 use crate::time::rfc3339;
 use crate::{Engine, Error};
@@ -50,7 +48,10 @@ impl Engine {
             restart_count: state.restart_count.into(),
             driver: record.driver.clone(),
             platform: "linux".into(),
-            host_config: container.host_config().into_owned(),
+            host_config: conex_api::container::HostConfig {
+                links: self.inner.shown_links(&container),
+                ..container.host_config().into_owned()
+            },
             graph_driver: Some(self.inner.graph_driver(record)),
             size_rw,
             size_root_fs,
@@ -58,7 +59,7 @@ impl Engine {
             exec_ids: Some(self.inner.execs.of_container(container.id()))
                 .filter(|ids| !ids.is_empty()),
             config: record.config.clone(),
-            network_settings: network_settings(&container, &state),
+            network_settings: self.inner.network_settings(&container, &state),
             ..Inspect::default()
         })
     }
@@ -79,42 +80,6 @@ fn api_state(state: &State) -> ApiState {
         finished_at: rfc3339(state.finished_ns),
         health: state.health.as_ref().map(Health::shown),
     }
-}
-
-fn network_settings(container: &Container, state: &State) -> NetworkSettings {
-    let mut settings = NetworkSettings {
-        networks: networks(container, state),
-        ..NetworkSettings::default()
-    };
-    if state.is_running() {
-        settings.sandbox_id = container.record.id.clone();
-        settings.sandbox_key = format!("/proc/{}/ns/net", state.pid);
-        if container.record.host_config.network_mode != "host" {
-            let exposed = container.record.config.exposed_ports.keys();
-            settings.ports = exposed.map(|port| (port.clone(), None)).collect();
-        }
-    }
-    settings
-}
-
-/// The networks a container is on: the one of its mode. Addresses come with
-/// the default network.
-pub(super) fn networks(
-    container: &Container,
-    _state: &State,
-) -> BTreeMap<String, EndpointSettings> {
-    let mode = &container.record.host_config.network_mode;
-    if mode.starts_with("container:") {
-        return BTreeMap::new();
-    }
-    let given = container
-        .record
-        .networking
-        .endpoints_config
-        .get(mode)
-        .cloned()
-        .flatten();
-    [(mode.clone(), given.unwrap_or_default())].into()
 }
 
 impl Inner {

@@ -95,7 +95,7 @@ impl Engine {
                 .map(|(rw, root)| (Some(rw), Some(root)))?,
             false => (None, None),
         };
-        let networks = super::inspect::networks(container, state);
+        let networks = self.inner.endpoints_of(container, state);
         Ok(Summary {
             id: record.id.clone(),
             names: vec![format!("/{}", container.name())],
@@ -103,7 +103,7 @@ impl Engine {
             image_id: record.image_id.clone(),
             command: command_line(&record.path, &record.args),
             created: record.created_ns / 1_000_000_000,
-            ports: ports(container),
+            ports: ports(container, state),
             size_rw,
             size_root_fs,
             labels: record.config.labels.clone().unwrap_or_default(),
@@ -136,33 +136,32 @@ fn command_line(path: &str, args: &[String]) -> String {
     line
 }
 
-/// Ports that are exposed; publishing comes with the default network.
-fn ports(container: &Container) -> Vec<Port> {
-    let parse = |spec: &String| {
-        let (port, protocol) = spec.split_once('/').unwrap_or((spec, "tcp"));
-        Some(Port {
-            private_port: port.parse().ok()?,
-            protocol: protocol.to_owned(),
-            ..Port::default()
-        })
-    };
-    let host = container.record.host_config.network_mode == "host";
-    let running = container.state().is_running();
-    if host || !running {
+/// Ports of a container that runs, published and exposed.
+fn ports(container: &Container, state: &State) -> Vec<Port> {
+    let record = &container.record;
+    let host = record.host_config.network_mode == "host";
+    if host || !state.is_running() {
         return Vec::new();
     }
-    container
-        .record
-        .config
-        .exposed_ports
-        .keys()
-        .filter_map(parse)
-        .collect()
+    let published = state.sandbox.as_ref().map(|sandbox| sandbox.ports());
+    crate::network::port::list(&record.config, &published.unwrap_or_default())
+}
+
+/// Whether a port is the one of a filter, or within it: `80`, `80/udp`,
+/// `8000-8010/tcp`.
+fn is_port(wanted: &str, number: u16, protocol: &str) -> bool {
+    let (range, of) = wanted.split_once('/').unwrap_or((wanted, "tcp"));
+    let (first, last) = range.split_once('-').unwrap_or((range, range));
+    let (Ok(first), Ok(last)) = (first.parse::<u16>(), last.parse::<u16>()) else {
+        return false;
+    };
+    of == protocol && (first..=last).contains(&number)
 }
 
 /// A set of filters, compiled.
 struct Test<'a> {
     filters: &'a Filters,
+    networks: &'a crate::network::Networks,
     names: Vec<Regex>,
     ids: Vec<Regex>,
     before_ns: Option<i64>,
@@ -172,7 +171,20 @@ struct Test<'a> {
 }
 
 impl<'a> Test<'a> {
-    fn new(engine: &Engine, filters: &'a Filters) -> Result<Test<'a>, Error> {
+    /// By the name or the id of a network it asked for.
+    fn is_on_network(&self, container: &Container, state: &State) -> bool {
+        let asked = crate::network::settings::asked(container, state);
+        self.filters.get("network").any(|wanted| {
+            asked.contains_key(wanted)
+                || wanted == container.record.host_config.network_mode
+                || self
+                    .networks
+                    .find(wanted)
+                    .is_ok_and(|network| asked.contains_key(&network.name))
+        })
+    }
+
+    fn new(engine: &'a Engine, filters: &'a Filters) -> Result<Test<'a>, Error> {
         for status in filters.get("status") {
             if !STATES.contains(&status) {
                 return Err(InvalidFilter::Because {
@@ -233,6 +245,7 @@ impl<'a> Test<'a> {
         }
         Ok(Test {
             filters,
+            networks: &engine.inner.networks,
             names: regexes("name")?,
             ids: regexes("id")?,
             before_ns: created("before")?,
@@ -257,14 +270,7 @@ impl<'a> Test<'a> {
         let matches_id = self.ids.is_empty() || self.ids.iter().any(|r| r.is_match(&record.id));
         let none = std::collections::BTreeMap::new();
         let labels = record.config.labels.as_ref().unwrap_or(&none);
-        let port = |key: &str, wanted: &str| {
-            let wanted = if wanted.contains('/') {
-                wanted.into()
-            } else {
-                format!("{wanted}/tcp")
-            };
-            key == wanted
-        };
+        let any_port = |test: &dyn Fn(&Port) -> bool| ports(container, state).iter().any(test);
         matches_name
             && matches_id
             && one_of("status", &|s| s == state.status())
@@ -277,22 +283,17 @@ impl<'a> Test<'a> {
                 .as_ref()
                 .is_none_or(|a| a.contains(&record.image_id))
             && self.filters.label("label", labels)
-            && one_of("network", &|n| n == record.host_config.network_mode)
+            && (!self.filters.contains("network") || self.is_on_network(container, state))
             && one_of("health", &|h| {
                 h == Health::summary(state.health.as_ref()).status
             })
             && one_of("is-task", &|v| matches!(v, "false" | "0"))
             && one_of("isolation", &|v| v == "default" || v.is_empty())
-            && one_of("expose", &|p| {
-                record.config.exposed_ports.keys().any(|k| port(k, p))
+            && one_of("expose", &|wanted| {
+                any_port(&|p| is_port(wanted, p.private_port, &p.protocol))
             })
-            && one_of("publish", &|p| {
-                record
-                    .host_config
-                    .port_bindings
-                    .iter()
-                    .flatten()
-                    .any(|(k, _)| port(k, p))
+            && one_of("publish", &|wanted| {
+                any_port(&|p| p.public_port != 0 && is_port(wanted, p.public_port, &p.protocol))
             })
             && one_of("volume", &|v| {
                 record
@@ -306,6 +307,14 @@ impl<'a> Test<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_port_is_found_alone_or_in_a_range_of_its_protocol() {
+        assert!(is_port("80", 80, "tcp") && is_port("80/tcp", 80, "tcp"));
+        assert!(is_port("8000-8010", 8010, "tcp"));
+        assert!(!is_port("80", 80, "udp") && !is_port("8000-8010", 8011, "tcp"));
+        assert!(!is_port("http", 80, "tcp"));
+    }
 
     #[test]
     fn arguments_with_a_space_are_shown_in_quotes() {

@@ -24,6 +24,7 @@ use super::state::{Change, Phase, State};
 use super::task::Monitored;
 use super::{Container, Record, boot, task};
 use crate::engine::{Inner, OpenError};
+use crate::network::{Sandbox, Survivor};
 use crate::time::now_ns;
 
 /// How long monitors may take to greet, all of them together. One that is just
@@ -40,12 +41,27 @@ struct Found {
     monitor: Option<(Link, OwnedFd)>,
 }
 
+impl Found {
+    fn survivor(&self) -> Option<Survivor> {
+        Some(Survivor {
+            container: self.record.id.clone(),
+            sandbox: Arc::clone(self.state.sandbox.as_ref()?),
+        })
+    }
+}
+
 /// Brings every container back.
 pub(crate) async fn restore(engine: &Arc<Inner>) -> Result<(), OpenError> {
     let worker = Arc::clone(engine);
-    let found = tokio::task::spawn_blocking(move || find_all(&worker))
-        .await
-        .map_err(std::io::Error::other)??;
+    let found = tokio::task::spawn_blocking(move || {
+        let found = find_all(&worker)?;
+        // Places on networks are known before anybody may take one.
+        let survivors: Vec<Survivor> = found.iter().filter_map(Found::survivor).collect();
+        worker.restore_networks(&survivors)?;
+        Ok::<_, OpenError>(found)
+    })
+    .await
+    .map_err(std::io::Error::other)??;
     for found in &found {
         let names = found.record.volume_names();
         let is_running = found.state.is_running();
@@ -170,9 +186,11 @@ fn look_at(
     if let Some(answer) = answer {
         match answer {
             Some((hello, link, pidfd)) => {
+                let sandbox = Sandbox::load(&run_dir).map(Arc::new);
                 let started = Change::Started {
                     pid: hello.pid,
                     at_ns: hello.started_ns,
+                    sandbox: sandbox.clone(),
                 };
                 state = match state.after(started) {
                     Ok(started) => started,
@@ -180,6 +198,7 @@ fn look_at(
                     Err(_) => State {
                         pid: hello.pid,
                         started_ns: hello.started_ns,
+                        sandbox,
                         ..state
                     },
                 };

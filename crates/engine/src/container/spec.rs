@@ -40,6 +40,8 @@ pub(super) struct Host<'a> {
     pub(super) own_oom_score: i32,
     /// What other containers share with it.
     pub(super) joined: Joined,
+    /// Variables that tell of linked containers.
+    pub(super) linked: Vec<String>,
 }
 
 /// Parts of other containers, by path; each is there if the mode is

@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use super::task::{Command, Monitored};
 use super::{Container, Record, mount, spec};
 use crate::engine::Inner;
+use crate::network::{Attached, Plan, Sandbox, port};
 use crate::{Engine, Error, ErrorKind};
 
 /// How long a monitor may take: its mounts may be on a slow network.
@@ -36,6 +37,8 @@ impl Engine {
 pub(super) struct Launched {
     pub(super) hello: Started,
     pub(super) monitored: Monitored,
+    /// What it has of its networks; `None` where it shares another's.
+    pub(super) sandbox: Option<Arc<Sandbox>>,
 }
 
 /// A container that does not.
@@ -62,20 +65,24 @@ pub(super) async fn launch(
 ) -> Result<Launched, Failed> {
     let engine = Arc::clone(engine);
     let container = Arc::clone(container);
-    let (hello, link, pidfd) =
+    let (hello, link, pidfd, sandbox) =
         tokio::task::spawn_blocking(move || launch_blocking(&engine, &container, &attachers))
             .await
             .map_err(|e| Error::system("start container", &e))??;
     let monitored =
         Monitored::new(link, pidfd).map_err(|e| Error::system("watch the monitor", &e))?;
-    Ok(Launched { hello, monitored })
+    Ok(Launched {
+        hello,
+        monitored,
+        sandbox,
+    })
 }
 
 fn launch_blocking(
     engine: &Inner,
     container: &Container,
     attachers: &[(protocol::Attach, OwnedFd)],
-) -> Result<(Started, Link, OwnedFd), Failed> {
+) -> Result<(Started, Link, OwnedFd, Option<Arc<Sandbox>>), Failed> {
     let current = container.current_record();
     let record = current.as_ref();
     mount::prepare(&record.mounts)?;
@@ -93,6 +100,9 @@ fn launch_blocking(
         Some(word) => Some(engine.find(word)?),
         None => None,
     };
+    let mut linked = Vec::new();
+    // Given back whenever this function fails.
+    let mut attached = None;
     let mut shared: Record;
     let (record, files) = match &namesake {
         Some(other) => {
@@ -108,7 +118,12 @@ fn launch_blocking(
             (&shared, &other.dir)
         }
         None => {
-            write_files(container)?;
+            let links = engine.links_of(record)?;
+            let own = container.name();
+            linked = links.iter().flat_map(|l| l.environment(&own)).collect();
+            let given = attach(engine, container)?;
+            engine.write_files(container, &given.sandbox, &links)?;
+            attached = Some(given);
             (record, &container.dir)
         }
     };
@@ -119,11 +134,17 @@ fn launch_blocking(
         files,
         own_oom_score: engine.own_oom_score,
         joined,
+        linked,
     };
     let spec = spec::build(&host, record, root.as_fd())?;
     prepare_run_dir(container)?;
     let listener = conex_monitor::listen(&container.run_dir)
         .map_err(|e| Error::system("listen in the run directory", &e))?;
+    let namespace = attached.as_ref().and_then(|a| a.namespace.as_ref());
+    if let Some(attached) = &attached {
+        // Before there is a process: the next engine finds what it has.
+        attached.sandbox.save(&container.run_dir)?;
+    }
 
     let config = &record.config;
     let request = StartRequest {
@@ -139,15 +160,13 @@ fn launch_blocking(
         init: engine.wants_init(record),
         log: log_file(record)?,
         attach: attachers.iter().map(|(wanted, _)| wanted.clone()).collect(),
-        proc_links: match engine.driver.kind().fills_in_any_order() {
-            // Whole layers: the root is where it always is.
-            false => Vec::new(),
-            true => vec![(merged_link(engine, record), "root".into())],
-        },
+        proc_links: proc_links(engine, record),
+        network: namespace.is_some(),
     };
     let link = crate::process::spawn_monitor(&engine.executable, &record.id)
         .map_err(|e| Error::system("start the container's monitor", &e))?;
     let mut fds = vec![root.as_fd(), listener.as_fd()];
+    fds.extend(namespace.map(AsFd::as_fd));
     fds.extend(attachers.iter().map(|(_, socket)| socket.as_fd()));
     let answered = link
         .set_patience(START_PATIENCE)
@@ -162,7 +181,10 @@ fn launch_blocking(
     };
     match answered {
         Ok((Event::Started(hello), mut fds)) => match fds.pop() {
-            Some(pidfd) => Ok((hello, link, pidfd)),
+            Some(pidfd) => {
+                let sandbox = attached.map(|attached| Arc::new(attached.keep()));
+                Ok((hello, link, pidfd, sandbox))
+            }
             None => lost(Error::new(ErrorKind::System, "the monitor sent no pidfd")),
         },
         Ok((Event::Failed(failure), _)) => {
@@ -188,6 +210,34 @@ fn launch_blocking(
         )),
         Err(error) => lost(Error::system("start the container: its monitor", &error)),
     }
+}
+
+/// Gives the container its place on its networks.
+fn attach<'a>(engine: &'a Inner, container: &Container) -> Result<Attached<'a>, Error> {
+    let record = &container.record;
+    let mode = record.host_config.network_mode.as_str();
+    let state = container.state();
+    let mut asked: Vec<_> = crate::network::settings::asked(container, &state)
+        .into_iter()
+        .collect();
+    asked.sort_by_key(|(name, settings)| (name != mode, -settings.gw_priority));
+    let name = container.name();
+    engine.networks.attach(&Plan {
+        container: &record.id,
+        name: &name,
+        asked,
+        ports: port::wanted(&record.config, &record.host_config)?,
+    })
+}
+
+/// Links into `/proc` that tools find the container by.
+fn proc_links(engine: &Inner, record: &Record) -> Vec<(PathBuf, String)> {
+    let mut links = vec![(engine.root.namespace_link(&record.id), "ns/net".into())];
+    // With whole layers the root is where it always is.
+    if engine.driver.kind().fills_in_any_order() {
+        links.push((merged_link(engine, record), "root".into()));
+    }
+    links
 }
 
 /// The name tools know as `MergedDir`.
@@ -231,75 +281,6 @@ fn log_file(record: &Record) -> Result<Option<LogFile>, Error> {
         path: path.clone(),
         options,
     }))
-}
-
-/// `hosts`, `hostname` and `resolv.conf` of the container, rewritten in place:
-/// they are mounted by inode.
-fn write_files(container: &Container) -> Result<(), Error> {
-    let record = &container.record;
-    let host_network = record.host_config.network_mode == "host";
-    let hostname = &record.config.hostname;
-    let domain = &record.config.domainname;
-    let mut hosts = String::new();
-    if host_network {
-        hosts = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
-    }
-    if hosts.is_empty() {
-        hosts.push_str(
-            "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n\
-             fe00::\tip6-localnet\nff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\n\
-             ff02::2\tip6-allrouters\n",
-        );
-    }
-    for entry in record.host_config.extra_hosts.iter().flatten() {
-        if let Some((name, address)) = entry.split_once(':') {
-            hosts.push_str(&format!("{address}\t{name}\n"));
-        }
-    }
-    let full_name = match domain.is_empty() {
-        true => format!("{hostname}\n"),
-        false => format!("{hostname}.{domain}\n"),
-    };
-    let resolv = resolv_conf(&record.host_config);
-    for (file, text) in [
-        ("hosts", hosts),
-        ("hostname", full_name),
-        ("resolv.conf", resolv),
-    ] {
-        std::fs::write(container.dir.join(file), text)
-            .map_err(|e| Error::system(&format!("write the container's {file}"), &e))?;
-    }
-    Ok(())
-}
-
-/// The host's, with what the user asked for in its place (COMPAT D9.2).
-fn resolv_conf(host: &conex_api::container::HostConfig) -> String {
-    let own = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-    let given = |list: &Option<Vec<String>>| list.clone().filter(|l| !l.is_empty());
-    let mut text = String::new();
-    let lines = |word: &str| {
-        let word = word.to_owned();
-        own.lines()
-            .filter(move |l| l.split_whitespace().next() == Some(&word))
-            .map(|l| format!("{l}\n"))
-            .collect::<String>()
-    };
-    match given(&host.dns) {
-        Some(servers) => servers
-            .iter()
-            .for_each(|s| text.push_str(&format!("nameserver {s}\n"))),
-        None => text.push_str(&lines("nameserver")),
-    }
-    match given(&host.dns_search) {
-        Some(search) if search == ["."] => {}
-        Some(search) => text.push_str(&format!("search {}\n", search.join(" "))),
-        None => text.push_str(&lines("search")),
-    }
-    match given(&host.dns_options) {
-        Some(options) => text.push_str(&format!("options {}\n", options.join(" "))),
-        None => text.push_str(&lines("options")),
-    }
-    text
 }
 
 impl Inner {
@@ -368,14 +349,8 @@ impl Inner {
             Ok(Some(PathBuf::from(format!("/proc/{}/{kind}", state.pid))))
         };
         let host = &record.host_config;
-        let mode = host.network_mode.as_str();
-        if !matches!(mode, "none" | "host" | "bridge") && !mode.starts_with("container:") {
-            return Err(Error::not_found(format!(
-                "failed to set up container networking: network {mode} not found"
-            )));
-        }
         Ok(spec::Joined {
-            network: of(mode, "ns/net", "network")?,
+            network: of(&host.network_mode, "ns/net", "network")?,
             pid: of(&host.pid_mode, "ns/pid", "PID")?,
             ipc: of(&host.ipc_mode, "ns/ipc", "IPC")?,
             shm: of(&host.ipc_mode, "root/dev/shm", "IPC")?,

@@ -13,10 +13,14 @@
 //! ```
 //! Running has two forms: going on, and frozen (`pause`, `unpause`).
 
-use conex_api::container::HostConfig;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use conex_api::container::{EndpointSettings, HostConfig};
 use serde::{Deserialize, Serialize};
 
 use super::health::{self, Health};
+use crate::network::Sandbox;
 
 /// Where in its life a container is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,6 +64,14 @@ pub(crate) struct State {
     /// Its host configuration since somebody changed limits or policy; before, it
     /// is the record's.
     pub(crate) host_config: Option<Box<HostConfig>>,
+    /// The networks it is to be on, by name, if that changed since it was
+    /// created.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) endpoints: Option<BTreeMap<String, EndpointSettings>>,
+    /// What it has of its networks; only while it runs, and on disk beside its
+    /// monitor's socket.
+    #[serde(skip)]
+    pub(crate) sandbox: Option<Arc<Sandbox>>,
     /// Grows with every end; lets a waiter tell the next end from the last.
     #[serde(skip)]
     pub(crate) exits: u64,
@@ -69,10 +81,14 @@ pub(crate) struct State {
 }
 
 /// What happened to a container.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Change {
     /// Its first process runs.
-    Started { pid: i32, at_ns: i64 },
+    Started {
+        pid: i32,
+        at_ns: i64,
+        sandbox: Option<Arc<Sandbox>>,
+    },
     /// It could not be started; nothing of it runs.
     StartFailed { exit_code: i32, error: String },
     /// Its first process ended.
@@ -93,6 +109,11 @@ pub(crate) enum Change {
     Probed(Health),
     /// The kernel killed a process of it for lack of memory.
     OutOfMemory,
+    /// It was connected to a network, or disconnected from one.
+    Networks {
+        endpoints: BTreeMap<String, EndpointSettings>,
+        sandbox: Option<Arc<Sandbox>>,
+    },
     /// It will be started again after a while.
     RestartPlanned,
     /// A planned restart was called off.
@@ -104,7 +125,7 @@ pub(crate) enum Change {
 }
 
 /// A change that makes no sense in a phase.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("a container that is {phase:?} cannot take {change:?}")]
 pub(crate) struct Illegal {
     phase: Phase,
@@ -128,8 +149,16 @@ impl State {
         use Phase as P;
         let mut next = self.clone();
         match (self.phase, change) {
-            (P::Created | P::Exited | P::Restarting, Change::Started { pid, at_ns }) => {
+            (
+                P::Created | P::Exited | P::Restarting,
+                Change::Started {
+                    pid,
+                    at_ns,
+                    sandbox,
+                },
+            ) => {
                 next.phase = P::Running;
+                next.sandbox = sandbox;
                 next.pid = pid;
                 next.started_ns = at_ns;
                 next.exit_code = 0;
@@ -153,6 +182,10 @@ impl State {
             (P::Running, Change::Frozen(frozen)) => next.paused = frozen,
             (P::Running, Change::OutOfMemory) => next.oom_killed = true,
             (P::Running, Change::Probed(health)) => next.health = Some(health),
+            (_, Change::Networks { endpoints, sandbox }) => {
+                next.endpoints = Some(endpoints);
+                next.sandbox = sandbox;
+            }
             (
                 P::Running,
                 Change::Exited {
@@ -164,6 +197,7 @@ impl State {
                 next.phase = P::Exited;
                 next.paused = false;
                 next.end_health();
+                next.sandbox = None;
                 next.pid = 0;
                 next.exit_code = exit_code;
                 next.oom_killed = oom_killed;
@@ -181,6 +215,7 @@ impl State {
                 next.phase = P::Exited;
                 next.paused = false;
                 next.end_health();
+                next.sandbox = None;
                 next.pid = 0;
                 next.exit_code = exit_code;
                 next.error = error;
@@ -260,10 +295,16 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
+    fn started(pid: i32, at_ns: i64) -> Change {
+        Change::Started {
+            pid,
+            at_ns,
+            sandbox: None,
+        }
+    }
+
     fn running() -> State {
-        State::default()
-            .after(Change::Started { pid: 7, at_ns: 5 })
-            .unwrap()
+        State::default().after(started(7, 5)).unwrap()
     }
 
     fn exited(exit_code: i32) -> State {
@@ -312,30 +353,20 @@ mod tests {
             (state.phase, state.exit_code, state.error.as_str()),
             (Phase::Created, 127, "no")
         );
-        assert_eq!(
-            state
-                .after(Change::Started { pid: 1, at_ns: 1 })
-                .unwrap()
-                .error,
-            ""
-        );
+        assert_eq!(state.after(started(1, 1)).unwrap().error, "");
     }
 
     #[test]
     fn an_end_is_counted_so_that_a_waiter_can_tell_the_next_from_the_last() {
         let state = exited(3);
         assert_eq!((state.exits, state.exit_code, state.pid), (1, 3, 0));
-        let again = state.after(Change::Started { pid: 8, at_ns: 10 }).unwrap();
+        let again = state.after(started(8, 10)).unwrap();
         assert_eq!((again.exits, again.exit_code), (1, 0));
     }
 
     #[test]
     fn a_running_container_cannot_be_started_or_removed() {
-        assert!(
-            running()
-                .after(Change::Started { pid: 9, at_ns: 1 })
-                .is_err()
-        );
+        assert!(running().after(started(9, 1)).is_err());
         assert!(running().after(Change::Removing).is_err());
     }
 

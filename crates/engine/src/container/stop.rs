@@ -74,7 +74,7 @@ impl Engine {
 }
 
 /// An owner that went away took its container with it.
-pub(super) async fn wait(
+pub(crate) async fn wait(
     answer: oneshot::Receiver<Result<(), Error>>,
     name: &str,
 ) -> Result<(), Error> {

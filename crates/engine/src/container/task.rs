@@ -8,6 +8,7 @@ mod attach;
 mod exec;
 mod health;
 mod monitored;
+mod network;
 mod pause;
 mod rename;
 mod restart;
@@ -20,7 +21,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use conex_api::container::{HostConfig, RemoveOptions};
+use conex_api::container::{EndpointSettings, HostConfig, RemoveOptions};
 use conex_monitor::protocol::{self, Event};
 use conex_monitor::{ExitRecord, LinkError, send_request};
 use conex_sys::process::pidfd_signal;
@@ -79,6 +80,14 @@ pub(crate) enum Command {
         wanted: Box<HostConfig>,
         reply: oneshot::Sender<Result<Vec<String>, Error>>,
     },
+    /// Put it on one more network.
+    Connect {
+        network: String,
+        settings: Box<EndpointSettings>,
+        reply: Reply,
+    },
+    /// Take it off a network.
+    Disconnect { network: String, reply: Reply },
     /// Start one more program; answered when its monitor is asked.
     Exec {
         request: Box<protocol::ExecRequest>,
@@ -259,6 +268,12 @@ impl Task {
                 return false;
             }
             Command::Rename { new_name, reply } => (reply, self.rename(new_name).await),
+            Command::Connect {
+                network,
+                settings,
+                reply,
+            } => (reply, self.connect(&network, *settings).await),
+            Command::Disconnect { network, reply } => (reply, self.disconnect(&network).await),
             Command::Exec {
                 request,
                 socket,
@@ -343,8 +358,10 @@ impl Task {
                 for warning in &hello.warnings {
                     tracing::warn!(container = self.container.id(), "{warning}");
                 }
-                self.started(hello.pid, hello.started_ns).await;
+                self.started(hello.pid, hello.started_ns, launched.sandbox.clone())
+                    .await;
                 drop(starting);
+                self.publish_networks("connect", launched.sandbox.as_deref());
                 self.container.publish(&self.engine.events, "start", &[]);
                 Ok(())
             }
@@ -475,6 +492,9 @@ impl Task {
         self.report_by = None;
         self.attaching.clear();
         self.watch.rest();
+        let sandbox = self.container.state().sandbox.clone();
+        // Whoever hears of the end finds ports and addresses free.
+        self.leave_networks(sandbox.clone()).await;
         self.fact(change).await;
         self.engine.execs.container_ended(self.container.id());
         self.unmount_volumes().await;
@@ -485,6 +505,7 @@ impl Task {
             ("execDuration", (ran_ns / 1_000_000_000).to_string()),
         ];
         self.container.publish(&self.engine.events, "die", &extra);
+        self.publish_networks("disconnect", sandbox.as_deref());
         let waiting = std::mem::take(&mut self.waiting);
         if waiting.iter().any(|(_, stop)| *stop) {
             self.container.publish(&self.engine.events, "stop", &[]);

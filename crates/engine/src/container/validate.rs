@@ -64,7 +64,7 @@ fn normalise_on(
     check_unsupported(host)?;
     set_defaults(machine, engine, config, host, id)?;
     modes::check_sysctls(host)?;
-    warn_of_omissions(config, host, &mut warnings);
+    warn_of_omissions(host, &mut warnings);
     Ok(warnings)
 }
 
@@ -302,7 +302,7 @@ fn set_defaults(
 }
 
 /// What is accepted, so that clients go on working, and not done yet.
-fn warn_of_omissions(config: &Config, host: &HostConfig, warnings: &mut Vec<String>) {
+fn warn_of_omissions(host: &HostConfig, warnings: &mut Vec<String>) {
     let mut say = |is_asked: bool, text: &str| {
         if is_asked {
             warnings.push(text.to_owned());
@@ -320,23 +320,8 @@ fn warn_of_omissions(config: &Config, host: &HostConfig, warnings: &mut Vec<Stri
         "Published ports are discarded when using host network mode",
     );
     say(
-        publishes && !is_host,
-        "Publishing ports is not available yet: ports are not published",
-    );
-    let is_linked = host.links.as_ref().is_some_and(|links| !links.is_empty());
-    say(is_linked, "Links are not available yet: no link is made");
-    say(
-        !config.mac_address.is_empty(),
-        "Choosing a MAC address is not available yet: it is not set",
-    );
-    say(
         host.init == Some(true) && !matches!(host.pid_mode.as_str(), "" | "private"),
         "An init process is discarded without a PID namespace of the container's own",
-    );
-    let gateway = |entry: &String| entry.ends_with(":host-gateway");
-    say(
-        host.extra_hosts.iter().flatten().any(gateway),
-        "The address host-gateway is not available yet: the host entry does not work",
     );
 }
 

@@ -71,7 +71,11 @@ mod tests {
     fn the_next_exit_is_neither_the_last_one_nor_a_failed_start() {
         let over = |before: &State, now: &State| is_over(WaitCondition::NextExit, before, now);
         let last = State::default()
-            .after(Change::Started { pid: 7, at_ns: 1 })
+            .after(Change::Started {
+                pid: 7,
+                at_ns: 1,
+                sandbox: None,
+            })
             .and_then(|s| {
                 s.after(Change::Exited {
                     exit_code: 3,
@@ -88,7 +92,13 @@ mod tests {
             })
             .unwrap();
         assert!(!over(&last, &failed));
-        let again = failed.after(Change::Started { pid: 8, at_ns: 3 }).unwrap();
+        let again = failed
+            .after(Change::Started {
+                pid: 8,
+                at_ns: 3,
+                sandbox: None,
+            })
+            .unwrap();
         let ended = Change::Exited {
             exit_code: 0,
             oom_killed: false,

@@ -50,6 +50,7 @@ fn endpoint(number: u32, ports: Vec<PortBinding>) -> Endpoint {
         ipv4: Some(format!("172.17.{c}.{d}/16").parse().unwrap()),
         ipv6: Some(format!("fd00:1::{number:x}/64").parse().unwrap()),
         default_route: true,
+        routers: (None, None),
         ports,
     }
 }

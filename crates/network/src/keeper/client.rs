@@ -311,6 +311,8 @@ impl Shared {
         let child = Command::new(program)
             .arg0("conex")
             .arg("netkeeper")
+            // Not read: so that people see whose it is.
+            .arg(&self.config.run_dir)
             .env_clear()
             .stdin(Stdio::from(theirs))
             .stdout(Stdio::null())

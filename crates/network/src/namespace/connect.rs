@@ -55,7 +55,6 @@ pub(super) fn fill(
     network: &Network,
     endpoint: &Endpoint,
 ) -> Result<(), NamespaceError> {
-    let index = inside.next_index;
     let mut host = Route::open()?;
     let found = find(&mut host, &network.bridge)?.ok_or_else(|| LinkError::Refused {
         what: "find bridge",
@@ -66,7 +65,7 @@ pub(super) fn fill(
     // A bridge of somebody else's may lead to a gateway that is not the host.
     let own_mac = LinkAttribute::Address(network.mac().0.to_vec());
     let is_ours = found.attributes.contains(&own_mac);
-    let pair = pair(inside, index, network, endpoint);
+    let pair = pair(inside, network, endpoint);
     let name = endpoint.host_interface.as_str();
     let flags = NLM_F_CREATE | NLM_F_EXCL;
     let message = RouteNetlinkMessage::NewLink(pair);
@@ -79,17 +78,22 @@ pub(super) fn fill(
         },
         _ => error.into(),
     })?;
+    let index = match &mut inside.next_index {
+        Some(next) => {
+            *next += 1;
+            *next - 1
+        }
+        None => index_inside(&mut inside.route, &endpoint.interface)?,
+    };
     push_inside(&mut inside.route, index, network, endpoint, is_ours);
     inside.route.commit()?;
-    inside.next_index += 1;
     Ok(())
 }
 
-/// The pair: one end here, one in the namespace with its final name, number
-/// and hardware address.
-fn pair(inside: &Prepared, index: u32, network: &Network, endpoint: &Endpoint) -> LinkMessage {
+/// The pair: one end here, one in the namespace with its final name and
+/// hardware address. Its number is the kernel's choice.
+fn pair(inside: &Prepared, network: &Network, endpoint: &Endpoint) -> LinkMessage {
     let mut peer = LinkMessage::default();
-    peer.header.index = index;
     peer.attributes = vec![
         LinkAttribute::IfName(endpoint.interface.clone()),
         LinkAttribute::Address(endpoint.mac.0.to_vec()),
@@ -187,20 +191,32 @@ fn push_inside(
     announce.attributes = vec![LinkAttribute::Address(endpoint.mac.0.to_vec())];
     let message = RouteNetlinkMessage::SetLink(announce);
     route.push(message, 0, ("announce", name), &[]);
+    let flags = NLM_F_CREATE | NLM_F_REPLACE;
     let four = endpoint.ipv4.and(network.ipv4).map(|c| c.gateway.into());
     let six = endpoint.ipv6.and(network.ipv6).map(|c| c.gateway.into());
-    for gateway in [four, six].into_iter().flatten() {
+    let gateways = [four, six].into_iter().flatten();
+    for gateway in gateways.filter(|_| is_ours) {
+        // The kernel counts the neighbours of all namespaces together.
+        let entry = neighbour(index, gateway, network.mac());
+        let message = RouteNetlinkMessage::NewNeighbour(entry);
+        route.push(message, flags, ("remember the gateway of", name), &[]);
+    }
+    if endpoint.default_route && !network.internal {
+        push_default_routes(route, index, network, endpoint);
+    }
+}
+
+/// To the bridge, or to the routers that stand for it.
+fn push_default_routes(route: &mut Route, index: u32, network: &Network, endpoint: &Endpoint) {
+    let own = endpoint.ipv4.and(network.ipv4).map(|c| c.gateway);
+    let four = own.map(|own| IpAddr::V4(endpoint.routers.0.unwrap_or(own)));
+    let own = endpoint.ipv6.and(network.ipv6).map(|c| c.gateway);
+    let six = own.map(|own| IpAddr::V6(endpoint.routers.1.unwrap_or(own)));
+    for router in [four, six].into_iter().flatten() {
+        let message = RouteNetlinkMessage::NewRoute(default_route(index, router));
+        let name = endpoint.interface.as_str();
         let flags = NLM_F_CREATE | NLM_F_REPLACE;
-        if is_ours {
-            // The kernel counts the neighbours of all namespaces together.
-            let entry = neighbour(index, gateway, network.mac());
-            let message = RouteNetlinkMessage::NewNeighbour(entry);
-            route.push(message, flags, ("remember the gateway of", name), &[]);
-        }
-        if endpoint.default_route && !network.internal {
-            let message = RouteNetlinkMessage::NewRoute(default_route(index, gateway));
-            route.push(message, flags, ("set the default route of", name), &[]);
-        }
+        route.push(message, flags, ("set the default route of", name), &[]);
     }
 }
 
@@ -291,22 +307,47 @@ pub(super) fn forget_neighbours(gone: &[Gone<'_>]) -> Result<(), LinkError> {
     host.commit()
 }
 
+fn index_inside(route: &mut Route, name: &str) -> Result<u32, LinkError> {
+    match crate::bridge::find(route, name)? {
+        Some(link) => Ok(link.header.index),
+        None => Err(LinkError::Refused {
+            what: "find interface",
+            name: name.to_owned(),
+            source: Errno::NODEV,
+        }),
+    }
+}
+
+/// Sets the default routes through an interface that is there.
+pub(super) fn route(
+    inside: &mut Prepared,
+    network: &Network,
+    endpoint: &Endpoint,
+) -> Result<(), NamespaceError> {
+    let name = endpoint.interface.as_str();
+    let index = index_inside(&mut inside.route, name)?;
+    push_default_routes(&mut inside.route, index, network, endpoint);
+    Ok(inside.route.commit()?)
+}
+
+/// Removes interfaces of the host's, those that are there.
+pub(super) fn remove(names: &[String]) -> Result<(), LinkError> {
+    let mut host = Route::open()?;
+    for name in names {
+        let mut link = LinkMessage::default();
+        link.attributes = vec![LinkAttribute::IfName(name.clone())];
+        let message = RouteNetlinkMessage::DelLink(link);
+        host.push(message, 0, ("remove", name), &[Errno::NODEV]);
+    }
+    host.commit()
+}
+
 /// The thread that removes interfaces.
 pub(super) fn unlink(names: &Receiver<Vec<String>>) {
     while let Ok(mut all) = names.recv() {
         all.extend(names.try_iter().flatten());
-        let Ok(mut host) = Route::open() else {
-            // Out of descriptors: the interfaces go with their namespaces.
-            continue;
-        };
-        for name in &all {
-            let mut link = LinkMessage::default();
-            link.attributes = vec![LinkAttribute::IfName(name.clone())];
-            let message = RouteNetlinkMessage::DelLink(link);
-            host.push(message, 0, ("remove", name), &[Errno::NODEV]);
-        }
         // Nobody is there to be told; a name that is still there is tried
         // again when the engine next starts.
-        let _left = host.commit().is_err();
+        let _left = remove(&all).is_err();
     }
 }

@@ -164,18 +164,9 @@ fn inside(fd: OwnedFd, fresh: bool) -> Result<Prepared, LinkError> {
         route.push(RouteNetlinkMessage::SetLink(up), 0, ("set up", "lo"), &[]);
         route.commit()?;
     }
-    let links = route.dump(
-        RouteNetlinkMessage::GetLink(LinkMessage::default()),
-        "list interfaces",
-    )?;
-    let highest = links.iter().filter_map(|link| match link {
-        RouteNetlinkMessage::NewLink(link) => Some(link.header.index),
-        _ => None,
-    });
-    let next_index = highest.max().unwrap_or(LOOPBACK) + 1;
     Ok(Prepared {
         fd,
         route,
-        next_index,
+        next_index: fresh.then_some(LOOPBACK + 1),
     })
 }

@@ -33,6 +33,12 @@ pub(super) fn ping(call: &Call) -> Response<Body> {
     response
 }
 
+/// Nothing is built here, so nothing is kept for the next build.
+pub(super) fn build_prune() -> Response<Body> {
+    let report = serde_json::json!({"CachesDeleted": null, "SpaceReclaimed": 0});
+    answer::json(StatusCode::OK, &report)
+}
+
 pub(super) fn info(call: &Call) -> Response<Body> {
     let info = legacy::object_for(call.version, Shape::Info, &call.engine().info());
     answer::json(StatusCode::OK, &info)

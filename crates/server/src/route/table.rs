@@ -64,6 +64,15 @@ pub(super) enum Route<'a> {
     /// The image of the path, or the ones of the query.
     ImageSave(Option<String>),
     ImageLoad,
+    /// There is no cache of builds to take from.
+    BuildPrune,
+    NetworkList,
+    NetworkCreate,
+    NetworkPrune,
+    NetworkInspect(&'a str),
+    NetworkRemove(&'a str),
+    NetworkConnect(&'a str),
+    NetworkDisconnect(&'a str),
     /// A question only a swarm manager answers.
     Swarm,
     /// An order that would make this node part of a swarm.
@@ -126,6 +135,8 @@ fn find_get<'a>(segments: &[&'a str]) -> Option<Route<'a>> {
         ["images", "get"] => Route::ImageSave(None),
         ["images", name @ .., "get"] => Route::ImageSave(Some(join(name)?)),
         ["distribution", name @ .., "json"] => Route::DistributionInspect(join(name)?),
+        ["networks"] | ["networks", ""] => Route::NetworkList,
+        ["networks", name] => Route::NetworkInspect(name),
         ["swarm"] | ["swarm", "unlockkey"] => Route::Swarm,
         ["nodes" | "services" | "tasks" | "secrets" | "configs"]
         | ["nodes" | "services" | "tasks" | "secrets" | "configs", _]
@@ -168,6 +179,11 @@ fn find_post<'a>(segments: &[&'a str]) -> Option<Route<'a>> {
         ["volumes", "prune"] => Route::VolumePrune,
         ["images", name @ .., "push"] => Route::ImagePush(join(name)?),
         ["auth"] => Route::Auth,
+        ["build", "prune"] => Route::BuildPrune,
+        ["networks", "create"] => Route::NetworkCreate,
+        ["networks", "prune"] => Route::NetworkPrune,
+        ["networks", name, "connect"] => Route::NetworkConnect(some(name)?),
+        ["networks", name, "disconnect"] => Route::NetworkDisconnect(some(name)?),
         ["swarm", "init" | "join"] => Route::SwarmSetup,
         ["swarm", "leave" | "update" | "unlock"]
         | ["services" | "secrets" | "configs", "create"]
@@ -181,6 +197,7 @@ fn find_delete<'a>(segments: &[&'a str]) -> Option<Route<'a>> {
         ["containers", name] => Route::ContainerRemove(some(name)?),
         ["images", name @ ..] => Route::ImageRemove(join(name)?),
         ["volumes", name] => Route::VolumeRemove(some(name)?),
+        ["networks", name] => Route::NetworkRemove(some(name)?),
         ["nodes" | "services" | "secrets" | "configs", _] => Route::Swarm,
         _ => return None,
     })
@@ -332,6 +349,18 @@ mod tests {
             (Method::GET, "volumes/v", r#"VolumeInspect("v")"#),
             (Method::DELETE, "volumes/v", r#"VolumeRemove("v")"#),
             (Method::PUT, "volumes/v", "Swarm"),
+            (Method::POST, "build/prune", "BuildPrune"),
+            (Method::GET, "networks", "NetworkList"),
+            (Method::GET, "networks/n", r#"NetworkInspect("n")"#),
+            (Method::POST, "networks/create", "NetworkCreate"),
+            (Method::POST, "networks/prune", "NetworkPrune"),
+            (Method::POST, "networks/n/connect", r#"NetworkConnect("n")"#),
+            (
+                Method::POST,
+                "networks/n/disconnect",
+                r#"NetworkDisconnect("n")"#,
+            ),
+            (Method::DELETE, "networks/n", r#"NetworkRemove("n")"#),
             (Method::GET, "swarm", "Swarm"),
             (Method::GET, "services/s/logs", "Swarm"),
             (Method::POST, "swarm/init", "SwarmSetup"),

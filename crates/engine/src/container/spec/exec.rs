@@ -48,6 +48,7 @@ pub(crate) fn exec_process(
         files: &container.dir,
         own_oom_score: engine.own_oom_score,
         joined: Joined::default(),
+        linked: Vec::new(),
     };
     let options = SecurityOptions::parse(asked.security_opt.as_deref().unwrap_or_default())?;
     let own = security::capabilities(asked)?;

@@ -40,7 +40,7 @@ pub(super) fn process(
         terminal: config.tty,
         console_size: (config.tty && height > 0 && width > 0)
             .then_some(ConsoleSize { height, width }),
-        env: environment(record, &user.home),
+        env: environment(record, &host.linked, &user.home),
         user: User {
             uid: user.uid,
             gid: user.gid,
@@ -82,7 +82,7 @@ fn sets(capabilities: CapSet, uid: u32) -> Capabilities {
 
 /// The engine's variables, those of image and user over them, and at last a
 /// home (COMPAT D2.24). A bare name takes a variable away.
-fn environment(record: &Record, home: &Path) -> Vec<String> {
+fn environment(record: &Record, linked: &[String], home: &Path) -> Vec<String> {
     let config = &record.config;
     let mut all = vec![
         format!("PATH={DEFAULT_PATH}"),
@@ -91,6 +91,7 @@ fn environment(record: &Record, home: &Path) -> Vec<String> {
     if config.tty {
         all.push("TERM=xterm".to_owned());
     }
+    all.extend_from_slice(linked);
     let name_of = |variable: &str| {
         variable
             .split_once('=')

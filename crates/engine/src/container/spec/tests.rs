@@ -52,6 +52,7 @@ fn build_with(record: &Record, joined: Joined) -> Result<Spec, Error> {
         files: Path::new("/files"),
         own_oom_score: 0,
         joined,
+        linked: Vec::new(),
     };
     let root = File::open(root.path()).unwrap();
     build(&host, record, root.as_fd())

@@ -18,6 +18,7 @@ use super::{Task, at};
 use crate::container::health::{Check, Health, Probe};
 use crate::container::probe;
 use crate::container::state::Change;
+use crate::network::Sandbox;
 use crate::time::now_ns;
 
 /// What happens next.
@@ -71,8 +72,12 @@ impl Watch {
 
 impl Task {
     /// The program runs; its health, if it is asked for, begins anew.
-    pub(super) async fn started(&mut self, pid: i32, at_ns: i64) {
-        let started = Change::Started { pid, at_ns };
+    pub(super) async fn started(&mut self, pid: i32, at_ns: i64, sandbox: Option<Arc<Sandbox>>) {
+        let started = Change::Started {
+            pid,
+            at_ns,
+            sandbox,
+        };
         match self.container.state().after(started) {
             Ok(mut next) => {
                 next.health = self.watch.check.as_ref().map(|_| Health::starting());
