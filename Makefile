@@ -3,7 +3,8 @@
 #     make build      the debug binary            make demo     see it work
 #     make test       every test                  make soak     the long runs
 #     make test-vm    only the cgroup v2 machine  make bench    measure against the peers
-#     make lint       clippy and rustfmt          make clean
+#     make lint       clippy and rustfmt          make man      the manual pages
+#     make clean
 
 SHELL := /bin/bash
 CARGO ?= cargo
@@ -24,7 +25,7 @@ RUN_IGNORED := $(CARGO) test --no-fail-fast
 IGNORED_FLAG := -- --ignored
 endif
 
-.PHONY: all build release demo test test-vm soak bench bench-images lint fixtures clean
+.PHONY: all build release demo test test-vm soak bench bench-images lint fixtures man clean
 
 all: build
 
@@ -69,6 +70,10 @@ bench-images:
 lint:
 	$(CARGO) fmt --all -- --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+# One page a command, beside the build.
+man: build
+	$(DEBUG_BIN) man $(TARGET_DIR)/man
 
 clean:
 	$(CARGO) clean

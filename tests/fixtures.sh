@@ -32,7 +32,9 @@ refresh() {
 make_packages() {
 	local missing=() pair
 	for pair in busybox:busybox-static debootstrap:debootstrap qemu-system-x86_64:qemu-system-x86 \
-		podman:podman crun:crun runc:runc skopeo:skopeo docker-registry:docker-registry openssl:openssl mkfs.ext4:e2fsprogs mkfs.btrfs:btrfs-progs strace:strace ip:iproute2 nft:nftables; do
+		podman:podman crun:crun runc:runc skopeo:skopeo docker-registry:docker-registry openssl:openssl \
+		zsh:zsh fish:fish groff:groff-base node:nodejs npm:npm mkfs.ext4:e2fsprogs mkfs.btrfs:btrfs-progs \
+		strace:strace ip:iproute2 nft:nftables; do
 		PATH=$PATH:/usr/sbin:/sbin command -v "${pair%%:*}" >/dev/null || missing+=("${pair#*:}")
 	done
 	if [ ${#missing[@]} -gt 0 ]; then

@@ -1,8 +1,9 @@
-//! The Docker SDK for Python against the real engine: the scripts in
-//! `tests/sdk/`, each on an engine of its own.
+//! The Docker SDKs for Python and Node against the real engine: the scripts in
+//! `tests/sdk/`, and the integration suite the Python SDK came with, each on an
+//! engine of its own.
 //!
-//! The SDK is installed once into a virtual environment of the target
-//! directory; where that cannot be done the cases are skipped with a reason.
+//! The SDKs are installed once into the target directory; where that cannot be
+//! done the cases are skipped with a reason.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,46 +16,114 @@ use conex_tests::process::{self, Output};
 use conex_tests::registry::{Access, Registry, busybox, tar_of};
 use conex_tests::{skip, workspace};
 
-/// Past this pip counts as hung.
+/// Past this pip or npm counts as hung.
 const INSTALL_LIMIT: Duration = Duration::from_secs(180);
 
 /// Past this a script does.
 const SCRIPT_LIMIT: Duration = Duration::from_secs(180);
 
+/// The last release of the SDK whose source archive has its tests.
+const SUITE_VERSION: &str = "6.1.3";
+
 /// The interpreter that has the SDK, or why there is none.
 static PYTHON: LazyLock<Result<PathBuf, String>> = LazyLock::new(|| {
     let home = workspace::target().join("venv");
     let python = home.join("bin/python");
-    // Test programs of other packages may run at the same time.
-    let lock = std::fs::File::create(workspace::target().join("venv.lock"))
-        .and_then(|file| file.lock().map(|()| file))
-        .map_err(|error| format!("cannot lock the virtual environment: {error}"))?;
-    if !has_sdk(&python) {
+    let _lock = lock("venv.lock")?;
+    if !imports(&python, "docker") {
         let Some(system) = workspace::program("python3") else {
             return Err("no python3 here".into());
         };
         let mut create = Command::new(system);
         create.args(["-m", "venv"]).arg(&home);
         succeed(create)?;
-        let mut install = Command::new(&python);
-        install.args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--retries",
-            "1",
-            "docker",
-        ]);
-        succeed(install)?;
+        pip(&python, &["install", "docker"])?;
     }
-    drop(lock);
     Ok(python)
 });
 
-fn has_sdk(python: &Path) -> bool {
-    let import = Command::new(python).args(["-c", "import docker"]).output();
+/// The directory of the SDK's own tests, or why there is none.
+static SUITE: LazyLock<Result<PathBuf, String>> = LazyLock::new(|| {
+    let python = PYTHON.clone()?;
+    let home = workspace::target().join("sdk-suite");
+    let suite = home.join(format!("docker-{SUITE_VERSION}/tests"));
+    let _lock = lock("sdk-suite.lock")?;
+    if !imports(&python, "pytest, pytest_timeout, paramiko") {
+        pip(
+            &python,
+            &["install", "pytest", "pytest-timeout", "paramiko"],
+        )?;
+    }
+    if suite.is_dir() {
+        return Ok(suite);
+    }
+    std::fs::create_dir_all(&home).map_err(|error| format!("{}: {error}", home.display()))?;
+    let version = format!("docker=={SUITE_VERSION}");
+    let into = home.display().to_string();
+    let download = [
+        "download",
+        "--no-deps",
+        "--no-binary",
+        ":all:",
+        "--dest",
+        &into,
+        &version,
+    ];
+    pip(&python, &download)?;
+    let mut unpack = Command::new("tar");
+    unpack
+        .arg("-xzf")
+        .arg(home.join(format!("docker-{SUITE_VERSION}.tar.gz")))
+        .arg("-C")
+        .arg(&home)
+        .arg(format!("docker-{SUITE_VERSION}/tests"));
+    succeed(unpack)?;
+    Ok(suite)
+});
+
+/// The directory of modules that has dockerode, or why there is none.
+static NODE_MODULES: LazyLock<Result<PathBuf, String>> = LazyLock::new(|| {
+    if workspace::program("node").is_none() {
+        return Err("no node here".into());
+    }
+    let home = workspace::target().join("node");
+    let modules = home.join("node_modules");
+    let _lock = lock("node.lock")?;
+    if modules.join("dockerode/package.json").is_file() {
+        return Ok(modules);
+    }
+    let Some(npm) = workspace::program("npm") else {
+        return Err("no npm here".into());
+    };
+    std::fs::create_dir_all(&home).map_err(|error| format!("{}: {error}", home.display()))?;
+    let mut install = Command::new(npm);
+    install
+        .args(["install", "--no-audit", "--no-fund", "--silent", "--prefix"])
+        .arg(&home)
+        .arg("dockerode");
+    succeed(install)?;
+    Ok(modules)
+});
+
+/// Test programs of other packages may run at the same time.
+fn lock(name: &str) -> Result<std::fs::File, String> {
+    std::fs::File::create(workspace::target().join(name))
+        .and_then(|file| file.lock().map(|()| file))
+        .map_err(|error| format!("cannot lock {name}: {error}"))
+}
+
+fn imports(python: &Path, modules: &str) -> bool {
+    let import = Command::new(python)
+        .args(["-c", &format!("import {modules}")])
+        .output();
     import.is_ok_and(|output| output.status.success())
+}
+
+fn pip(python: &Path, arguments: &[&str]) -> Result<(), String> {
+    let mut command = Command::new(python);
+    command.args(["-m", "pip", "--quiet", "--retries", "1"]);
+    command.args(arguments);
+    succeed(command)
 }
 
 fn succeed(command: Command) -> Result<(), String> {
@@ -66,19 +135,11 @@ fn succeed(command: Command) -> Result<(), String> {
     }
 }
 
-/// Runs a script on an engine of its own that has the image `busybox`; `None`,
+/// An engine that has the image `busybox`, and the tar it was made of; `None`,
 /// with the reason printed, where that cannot be.
-fn run(script: &str) -> Option<Output> {
-    run_with(script, &[])
-}
-
-/// The same with more arguments.
-fn run_with(script: &str, arguments: &[&str]) -> Option<Output> {
-    let prepared = PYTHON
-        .clone()
-        .and_then(|python| Ok((python, fixture::make(Fixture::Busybox)?)));
-    let (python, tar) = match prepared {
-        Ok(prepared) => prepared,
+fn engine() -> Option<(Engine, PathBuf)> {
+    let tar = match fixture::make(Fixture::Busybox) {
+        Ok(tar) => tar,
         Err(reason) => {
             skip(&reason);
             return None;
@@ -87,20 +148,52 @@ fn run_with(script: &str, arguments: &[&str]) -> Option<Output> {
     let engine = Engine::start()?;
     let imported = engine.conex(&["import", &tar.to_string_lossy(), "busybox"]);
     assert_eq!(imported.code, Some(0), "{imported}");
-    let mut command = Command::new(python);
+    Some((engine, tar))
+}
+
+/// Something that was installed; `None`, with the reason printed, if it was not.
+fn installed(what: &LazyLock<Result<PathBuf, String>>) -> Option<PathBuf> {
+    match LazyLock::force(what) {
+        Ok(path) => Some(path.clone()),
+        Err(reason) => {
+            skip(reason);
+            None
+        }
+    }
+}
+
+fn script(
+    mut command: Command,
+    name: &str,
+    engine: &Engine,
+    tar: &Path,
+    arguments: &[&str],
+) -> Output {
     command
-        .arg(workspace::root().join("tests/sdk").join(script))
+        .arg(workspace::root().join("tests/sdk").join(name))
         .arg(tar)
         .args(arguments)
-        .env_clear()
         .env("HOME", engine.root().join("home"))
         .env("DOCKER_HOST", engine.host());
-    Some(process::output_limited(command, b"", SCRIPT_LIMIT))
+    process::output_limited(command, b"", SCRIPT_LIMIT)
+}
+
+/// Runs a script of the Python SDK on an engine of its own.
+fn python(name: &str) -> Option<Output> {
+    python_with(name, &[])
+}
+
+/// The same with more arguments.
+fn python_with(name: &str, arguments: &[&str]) -> Option<Output> {
+    let mut command = Command::new(installed(&PYTHON)?);
+    let (engine, tar) = engine()?;
+    command.env_clear();
+    Some(script(command, name, &engine, &tar, arguments))
 }
 
 #[test]
 fn containers_live_under_the_python_sdk() {
-    if let Some(output) = run("containers.py") {
+    if let Some(output) = python("containers.py") {
         assert_eq!(output.code, Some(0), "{output}");
         assert!(
             output.stdout.contains("events_tell_it_all_again"),
@@ -110,8 +203,16 @@ fn containers_live_under_the_python_sdk() {
 }
 
 #[test]
+fn execs_and_volumes_are_as_the_python_sdk_knows_them() {
+    if let Some(output) = python("exec.py") {
+        assert_eq!(output.code, Some(0), "{output}");
+        assert!(output.stdout.contains("keeps_volumes"), "{output}");
+    }
+}
+
+#[test]
 fn images_and_refusals_are_as_the_python_sdk_knows_them() {
-    if let Some(output) = run("images.py") {
+    if let Some(output) = python("images.py") {
         assert_eq!(output.code, Some(0), "{output}");
         assert!(output.stdout.contains("names_come_and_go"), "{output}");
     }
@@ -119,7 +220,7 @@ fn images_and_refusals_are_as_the_python_sdk_knows_them() {
 
 #[test]
 fn files_of_containers_travel_under_the_python_sdk() {
-    if let Some(output) = run("files.py") {
+    if let Some(output) = python("files.py") {
         assert_eq!(output.code, Some(0), "{output}");
         assert!(
             output
@@ -146,11 +247,75 @@ fn registries_are_pulled_from_pushed_to_and_logged_in_to_by_the_python_sdk() {
     let layers = [root, tar_of(&[("more", b"of it")])];
     open.push("there:1", &layers);
     private.push("private:1", &layers);
-    if let Some(output) = run_with("registry.py", &[&open.address, &private.address]) {
+    if let Some(output) = python_with("registry.py", &[&open.address, &private.address]) {
         assert_eq!(output.code, Some(0), "{output}");
         assert!(
             output.stdout.contains("tells_what_is_not_there"),
             "{output}"
         );
     }
+}
+
+#[test]
+fn containers_live_under_dockerode() {
+    let Some(modules) = installed(&NODE_MODULES) else {
+        return;
+    };
+    let Some((engine, tar)) = engine() else {
+        return;
+    };
+    let mut command = Command::new(workspace::program("node").expect("it was found before"));
+    command.env("NODE_PATH", modules);
+    let output = script(command, "dockerode.js", &engine, &tar, &[]);
+    assert_eq!(output.code, Some(0), "{output}");
+    assert!(output.stdout.contains("keeps_volumes"), "{output}");
+}
+
+/// The files of the SDK's own suite that concern what this engine has.
+const SUITE_FILES: [&str; 9] = [
+    "api_client_test.py",
+    "api_container_test.py",
+    "api_exec_test.py",
+    "api_volume_test.py",
+    "client_test.py",
+    "errors_test.py",
+    "models_containers_test.py",
+    "models_volumes_test.py",
+    "regression_test.py",
+];
+
+#[test]
+fn the_integration_suite_of_the_python_sdk_passes_but_for_the_listed_cases() {
+    let (Some(python), Some(suite)) = (installed(&PYTHON), installed(&SUITE)) else {
+        return;
+    };
+    let Some((engine, _)) = engine() else {
+        return;
+    };
+    for name in ["busybox:1", "alpine:latest", "alpine:3.10"] {
+        let tagged = engine.conex(&["tag", "busybox", name]);
+        assert_eq!(tagged.code, Some(0), "{tagged}");
+    }
+    let mut command = Command::new(python);
+    command
+        .current_dir(suite.parent().expect("it is below a directory"))
+        .args(["-m", "pytest", "-q", "--tb=short", "--timeout=60"])
+        .args(["-p", "no:cacheprovider", "-p", "no:unraisableexception"]);
+    // One case a line, with the reason why it is not for this engine.
+    let listed = workspace::root().join("tests/sdk/suite-exceptions.txt");
+    let listed = std::fs::read_to_string(listed).expect("the list is part of the tree");
+    let cases = listed.lines().filter(|line| !line.starts_with('#'));
+    for case in cases.filter_map(|line| line.split_whitespace().next()) {
+        command.arg(format!("--deselect=tests/integration/{case}"));
+    }
+    for file in SUITE_FILES {
+        command.arg(format!("tests/integration/{file}"));
+    }
+    command
+        .env("HOME", engine.root().join("home"))
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .env("DOCKER_TEST_API_VERSION", "1.43")
+        .env("DOCKER_HOST", engine.host());
+    let output = process::output_limited(command, b"", SCRIPT_LIMIT);
+    assert_eq!(output.code, Some(0), "{output}");
 }

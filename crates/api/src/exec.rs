@@ -22,6 +22,8 @@ object! {
         /// Whether the client gets its output.
         pub attach_stdout: bool,
         /// Keys that leave it, such as `ctrl-p,ctrl-q`; empty is the default.
+        // As the Python SDK spells it; Docker reads names in any case.
+        #[serde(alias = "detachKeys")]
         pub detach_keys: String,
         /// Variables over those of the container, `NAME=value`.
         pub env: Option<Vec<String>>,

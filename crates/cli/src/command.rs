@@ -10,18 +10,21 @@ use crate::context::Context;
 use crate::error::CliError;
 use crate::flag::{Flag, Matches};
 
+pub mod completion;
 pub mod container;
+pub mod context;
 mod dispatch;
 mod help;
 pub mod image;
 pub mod inspect;
+pub mod man;
 pub mod network;
 pub mod registry;
 pub mod system;
 mod tree;
 pub mod volume;
 
-pub use dispatch::dispatch;
+pub use dispatch::{GLOBAL_FLAGS, dispatch};
 pub use tree::ROOT;
 
 /// What a command does once its line is parsed and its argument count is right.

@@ -2,6 +2,8 @@
 //!
 //! Only what commands ask for is kept. It must not know commands.
 
+pub(crate) mod file;
+
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -25,6 +27,9 @@ pub struct Config {
     pub networks_format: String,
     /// The context used when no option names one.
     pub current_context: String,
+    /// Directories of more commands.
+    #[serde(rename = "cliPluginsExtraDirs")]
+    pub cli_plugins_extra_dirs: Vec<String>,
     /// Default `--detach-keys`.
     pub detach_keys: String,
     /// Headers sent with every request.

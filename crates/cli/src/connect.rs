@@ -6,20 +6,18 @@
 
 mod autostart;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use conex_client::{Client, Host};
-use serde::Deserialize;
 
 use crate::context::Context;
+use crate::contexts::Contexts;
 use crate::error::CliError;
 
 /// The socket of an engine nobody configured.
 const DEFAULT_SOCKET: &str = "/run/conex.sock";
 /// The context that stands for "no context".
 pub const DEFAULT_CONTEXT: &str = "default";
-/// Longest description of a context read.
-const MAX_CONTEXT_BYTES: u64 = 1 << 20;
 
 /// An engine's address and why it is this one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,13 +57,28 @@ pub fn endpoint(ctx: &Context) -> Result<Endpoint, CliError> {
         current_context: &ctx.config().current_context,
         exec_root: variable("CONEX_EXEC_ROOT").map(PathBuf::from),
     };
-    let endpoint = choose(&choice, &globals.config_dir.join("contexts").join("meta"))?;
+    let endpoint = choose(&choice, &Contexts::of(&globals.config_dir))?;
     let wants_tls = globals.tls || globals.tls_verify || variable("DOCKER_TLS_VERIFY").is_some();
     if wants_tls && matches!(endpoint.host, Host::Tcp(_)) {
         // Better no connection than one in clear text where the user asked for TLS.
         return Err(CliError::message("TLS connections are not supported yet"));
     }
     Ok(endpoint)
+}
+
+/// The engine of the context `default`, whichever context is in use.
+///
+/// # Errors
+/// For an address of no known form.
+pub fn default_endpoint(ctx: &Context) -> Result<Endpoint, CliError> {
+    let choice = Choice {
+        host_flag: ctx.globals.hosts.last().map(String::as_str),
+        conex_host: variable("CONEX_HOST"),
+        docker_host: variable("DOCKER_HOST"),
+        exec_root: variable("CONEX_EXEC_ROOT").map(PathBuf::from),
+        ..Choice::default()
+    };
+    choose(&choice, &Contexts::of(&ctx.globals.config_dir))
 }
 
 /// A client of that engine with its first connection made; starts the default engine if need be.
@@ -93,7 +106,7 @@ pub fn client(ctx: &Context) -> Result<Client, CliError> {
     })
 }
 
-fn choose(choice: &Choice, contexts: &Path) -> Result<Endpoint, CliError> {
+fn choose(choice: &Choice, contexts: &Contexts) -> Result<Endpoint, CliError> {
     if choice.context_flag.is_some() && choice.host_flag.is_some() {
         return Err(CliError::message(
             "conflicting options: cannot specify both --host and --context",
@@ -145,49 +158,16 @@ fn parse(text: &str) -> Result<Host, CliError> {
     Host::parse(text).map_err(|error| CliError::message(error.to_string()))
 }
 
-/// The part of a context's description that says where its engine is.
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Description {
-    name: String,
-    endpoints: Endpoints,
-}
-
-#[derive(Deserialize)]
-struct Endpoints {
-    docker: Option<DockerEndpoint>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct DockerEndpoint {
-    host: String,
-}
-
-/// The address a context holds, found by its name among the directories of `contexts`.
-fn context_host(name: &str, contexts: &Path) -> Result<Host, CliError> {
-    let missing = || CliError::message(format!("context \"{name}\": context not found"));
-    // The directories are named by a hash of the name; the name itself stands inside.
-    for entry in std::fs::read_dir(contexts)
-        .map_err(|_| missing())?
-        .flatten()
-    {
-        let path = entry.path().join("meta.json");
-        let small = std::fs::metadata(&path).is_ok_and(|meta| meta.len() <= MAX_CONTEXT_BYTES);
-        let Some(bytes) = small.then(|| std::fs::read(&path).ok()).flatten() else {
-            continue;
-        };
-        match serde_json::from_slice::<Description>(&bytes) {
-            Ok(description) if description.name == name => {
-                let docker = description.endpoints.docker.ok_or_else(|| {
-                    CliError::message(format!("context \"{name}\": no docker endpoint"))
-                })?;
-                return parse(&docker.host);
-            }
-            _ => {}
-        }
-    }
-    Err(missing())
+/// The address a saved context holds.
+fn context_host(name: &str, contexts: &Contexts) -> Result<Host, CliError> {
+    let stored = contexts
+        .get(name)
+        .ok_or_else(|| CliError::message(format!("context \"{name}\": context not found")))?;
+    let docker = stored
+        .endpoints
+        .docker
+        .ok_or_else(|| CliError::message(format!("context \"{name}\": no docker endpoint")))?;
+    parse(&docker.host)
 }
 
 /// A variable of the environment that is set to something.
@@ -199,7 +179,13 @@ fn variable(name: &str) -> Option<String> {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use std::path::Path;
+
     use super::*;
+
+    fn choose(choice: &Choice, config: &Path) -> Result<Endpoint, CliError> {
+        super::choose(choice, &Contexts::of(config))
+    }
 
     fn host_of(choice: &Choice) -> String {
         choose(choice, Path::new("/nonexistent"))
@@ -276,8 +262,9 @@ mod tests {
                 r#"{"Name":"far","Metadata":{},"Endpoints":{"docker":{"Host":"tcp://far:1","SkipTLSVerify":false}}}"#,
             ),
         ] {
-            std::fs::create_dir(dir.path().join(folder)).unwrap();
-            std::fs::write(dir.path().join(folder).join("meta.json"), text).unwrap();
+            let folder = dir.path().join("contexts/meta").join(folder);
+            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::write(folder.join("meta.json"), text).unwrap();
         }
         let flag = Choice {
             context_flag: Some("far"),
@@ -323,12 +310,12 @@ mod tests {
             "conflicting options: cannot specify both --host and --context"
         );
         let ssh = Choice {
-            host_flag: Some("ssh://x"),
+            host_flag: Some("npipe://x"),
             ..Choice::default()
         };
         assert_eq!(
             choose(&ssh, Path::new("/")).unwrap_err().text().unwrap(),
-            "ssh:// hosts are not supported yet"
+            "npipe:// hosts are not supported yet"
         );
     }
 }

@@ -9,7 +9,6 @@
 //! Source: COMPAT D12.3; docker/docker-credential-helpers, README.
 
 mod helper;
-mod store;
 
 use std::path::Path;
 
@@ -19,8 +18,8 @@ use conex_api::image::AuthConfig;
 use conex_spec::reference::{DEFAULT_DOMAIN, Reference};
 use serde_json::{Map, Value};
 
+use crate::config::file::File;
 use crate::error::CliError;
-use store::File;
 
 /// Docker Hub's name in files and at helpers.
 pub(crate) const HUB_SERVER: &str = "https://index.docker.io/v1/";
@@ -63,7 +62,7 @@ impl Credentials {
                 self.file
                     .auths()
                     .insert(server.to_owned(), Value::Object(Map::new()));
-                self.file.save()?;
+                self.file.save("credentials")?;
                 Ok(false)
             }
             Place::File => {
@@ -76,7 +75,7 @@ impl Credentials {
                 self.file
                     .auths()
                     .insert(server.to_owned(), Value::Object(entry));
-                self.file.save()?;
+                self.file.save("credentials")?;
                 Ok(true)
             }
         }
@@ -93,7 +92,7 @@ impl Credentials {
             Place::File => false,
         };
         if before.is_some() {
-            self.file.save()?;
+            self.file.save("credentials")?;
         }
         Ok(before.is_some() || helper)
     }

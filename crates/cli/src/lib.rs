@@ -4,15 +4,19 @@
 //! speaks to an engine only through `conex-client` and never links one.
 
 pub mod command;
+mod completion;
 pub mod config;
 pub mod connect;
 pub mod context;
+pub mod contexts;
 mod credential;
 pub mod error;
 pub mod filter;
 pub mod flag;
 pub mod listing;
+mod man;
 pub mod output;
+mod plugin;
 mod progress;
 pub mod prompt;
 pub mod table;

@@ -99,6 +99,22 @@ impl AsyncWrite for Hijacked {
     }
 }
 
+/// A connection on which nothing was said yet, for blocking use by a thread for each direction.
+///
+/// # Errors
+/// When nobody answers at the address.
+pub async fn dial(host: &Host) -> Result<(BlockingReader, BlockingWriter), Error> {
+    let failed = |error| Error::connect(host, error);
+    let socket = Socket::connect(host).await.map_err(failed)?;
+    let (read, write) = socket.into_blocking().map_err(failed)?;
+    let early = Bytes::new();
+    let reader = BlockingReader {
+        early,
+        socket: read,
+    };
+    Ok((reader, BlockingWriter { socket: write }))
+}
+
 /// The output of a container, read by a thread.
 #[derive(Debug)]
 pub struct BlockingReader {

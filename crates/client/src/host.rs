@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::ssh::SshHost;
+
 /// The port of an engine that listens without TLS.
 const DEFAULT_TCP_PORT: u16 = 2375;
 
@@ -13,6 +15,8 @@ pub enum Host {
     Unix(PathBuf),
     /// A TCP endpoint in clear text, as `host:port`; an IPv6 host is in square brackets.
     Tcp(String),
+    /// An engine at the other end of ssh.
+    Ssh(SshHost),
 }
 
 /// Why an address is not one this client can use.
@@ -27,12 +31,13 @@ pub enum HostError {
 }
 
 impl Host {
-    /// Parses `unix:///path`, `/path`, `tcp://host[:port]` or `host[:port]`.
+    /// Parses `unix:///path`, `/path`, `tcp://host[:port]`, `host[:port]` or
+    /// `ssh://[user@]host[:port][/path]`.
     ///
     /// A TCP port defaults to 2375 and a TCP host to 127.0.0.1.
     ///
     /// # Errors
-    /// [`HostError::Unsupported`] for `ssh://`, `npipe://`, `fd://` and `https://`,
+    /// [`HostError::Unsupported`] for `npipe://`, `fd://` and `https://`,
     /// [`HostError::Invalid`] for everything else that is not an address.
     pub fn parse(text: &str) -> Result<Self, HostError> {
         let text = text.trim();
@@ -47,7 +52,7 @@ impl Host {
             "unix" if rest.is_empty() || rest.contains("://") => Err(invalid()),
             "unix" => Ok(Self::Unix(PathBuf::from(rest))),
             "tcp" | "http" => parse_tcp(rest).map(Self::Tcp).ok_or_else(invalid),
-            "ssh" => Err(HostError::Unsupported("ssh")),
+            "ssh" => SshHost::parse(rest).map(Self::Ssh).ok_or_else(invalid),
             "npipe" => Err(HostError::Unsupported("npipe")),
             "fd" => Err(HostError::Unsupported("fd")),
             "https" => Err(HostError::Unsupported("https")),
@@ -59,7 +64,7 @@ impl Host {
     pub(crate) fn header(&self) -> &str {
         match self {
             // Nothing routes on it, but HTTP/1.1 wants one; this is what the Go client sends.
-            Self::Unix(_) => "api.moby.localhost",
+            Self::Unix(_) | Self::Ssh(_) => "api.moby.localhost",
             Self::Tcp(authority) => authority,
         }
     }
@@ -70,6 +75,7 @@ impl fmt::Display for Host {
         match self {
             Self::Unix(path) => write!(f, "unix://{}", path.display()),
             Self::Tcp(authority) => write!(f, "tcp://{authority}"),
+            Self::Ssh(host) => host.fmt(f),
         }
     }
 }
@@ -156,13 +162,13 @@ mod tests {
 
     #[test]
     fn a_transport_docker_has_and_we_lack_is_named() {
-        let error = Host::parse("ssh://me@box").unwrap_err();
-        assert_eq!(error.to_string(), "ssh:// hosts are not supported yet");
+        let error = Host::parse("npipe://x").unwrap_err();
+        assert_eq!(error.to_string(), "npipe:// hosts are not supported yet");
     }
 
     #[test]
     fn an_address_prints_as_it_is_written() {
-        for text in ["unix:///run/conex.sock", "tcp://[::1]:5"] {
+        for text in ["unix:///run/conex.sock", "tcp://[::1]:5", "ssh://me@box:22"] {
             assert_eq!(
                 Host::parse(text).map(|h| h.to_string()),
                 Ok(text.to_owned())

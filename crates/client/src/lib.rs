@@ -1,4 +1,4 @@
-//! Client of the Engine API: unix sockets and TCP, JSON calls, progress streams, hijacked streams.
+//! Client of the Engine API: unix sockets, TCP and ssh, JSON calls, progress streams, hijacked streams.
 //!
 //! It knows HTTP and the shapes of the API, nothing about commands, terminals or how an engine is
 //! started. One [`Client`] may be used by many tasks at once; every call is one request on one
@@ -13,15 +13,17 @@ mod hijack;
 mod host;
 mod query;
 mod socket;
+mod ssh;
 pub mod stream;
 
 pub use answer::Answer;
 pub use body::{ByteStream, JsonStream};
 pub use client::Client;
 pub use error::Error;
-pub use hijack::{BlockingReader, BlockingWriter, ContentKind, Hijacked};
+pub use hijack::{BlockingReader, BlockingWriter, ContentKind, Hijacked, dial};
 pub use host::{Host, HostError};
 pub use query::{query, segment};
+pub use ssh::SshHost;
 
 #[cfg(test)]
 mod tests;

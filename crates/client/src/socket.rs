@@ -22,6 +22,7 @@ impl Socket {
     pub(crate) async fn connect(host: &Host) -> io::Result<Self> {
         match host {
             Host::Unix(path) => UnixStream::connect(path).await.map(Self::Unix),
+            Host::Ssh(host) => host.connect().map(Self::Unix),
             Host::Tcp(authority) => {
                 let stream = TcpStream::connect(authority.as_str()).await?;
                 // Requests are written in one piece; waiting for more only delays keystrokes.

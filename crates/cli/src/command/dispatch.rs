@@ -12,8 +12,11 @@ use crate::context::{Context, Globals};
 use crate::error::{CliError, EXIT_FAILURE, EXIT_STATUS};
 use crate::flag::{self, Flag, FlagError, Matches};
 use crate::output::Output;
+use crate::{completion, plugin};
 
 /// Flags before the command.
+pub const GLOBAL_FLAGS: &[&[Flag]] = &[GLOBALS];
+
 const GLOBALS: &[Flag] = &[
     Flag::string("config", "Location of client config files").default(help::CONFIG_DIR),
     Flag::string("context", "Name of the context to use to connect to the daemon (overrides DOCKER_HOST env var and default context set with \"docker context use\")")
@@ -62,9 +65,16 @@ fn finish(ctx: &mut Context, result: Result<ExitCode, CliError>) -> ExitCode {
 
 /// The words before the command, and the command.
 fn root(ctx: &mut Context, words: &[String]) -> Result<ExitCode, CliError> {
-    const TABLES: &[&[Flag]] = &[GLOBALS];
     let program = ctx.program.clone();
-    let matches = flag::parse(TABLES, words, false).map_err(|error| {
+    if let Some((line, with_explanations)) = completion::request(words) {
+        // The options before the command as far as they can be read: a line
+        // that is being typed is often none yet.
+        let typed = line.len().saturating_sub(1);
+        let read = flag::parse(GLOBAL_FLAGS, &line[..typed], false);
+        ctx.globals = globals(&read.unwrap_or_default());
+        return completion::answer(ctx, ROOT, GLOBAL_FLAGS, line, with_explanations);
+    }
+    let matches = flag::parse(GLOBAL_FLAGS, words, false).map_err(|error| {
         wrong_flag(
             &error,
             &format!("{program} [OPTIONS] COMMAND [ARG...]"),
@@ -74,7 +84,14 @@ fn root(ctx: &mut Context, words: &[String]) -> Result<ExitCode, CliError> {
     ctx.globals = globals(&matches);
     let help = |ctx: &Context| {
         let config_dir = ctx.globals.config_dir.to_string_lossy();
-        help::root(&program, ROOT, TABLES, &config_dir, help::columns())
+        help::root(
+            &program,
+            ROOT,
+            GLOBAL_FLAGS,
+            &config_dir,
+            help::columns(),
+            &plugin::list(ctx),
+        )
     };
     if matches.wants_help() {
         let text = help(ctx);
@@ -111,12 +128,15 @@ fn root(ctx: &mut Context, words: &[String]) -> Result<ExitCode, CliError> {
         },
         [word, rest @ ..] => match ROOT.iter().find(|entry| entry.is_called(word)) {
             Some(entry) => walk(ctx, &program, entry, rest),
-            None => Err(CliError::Status {
-                code: EXIT_FAILURE,
-                text: format!(
-                    "{program}: unknown command: {program} {word}\n\nRun '{program} --help' for more information"
-                ),
-            }),
+            None => match plugin::find(ctx, word) {
+                Some(path) => Err(plugin::become_plugin(ctx, &path, words)),
+                None => Err(CliError::Status {
+                    code: EXIT_FAILURE,
+                    text: format!(
+                        "{program}: unknown command: {program} {word}\n\nRun '{program} --help' for more information"
+                    ),
+                }),
+            },
         },
     }
 }
@@ -128,6 +148,10 @@ fn topic_help(ctx: &mut Context, topic: &[String]) -> Result<ExitCode, CliError>
     let mut found = None;
     for (index, word) in topic.iter().enumerate() {
         let Some(entry) = entries.iter().find(|entry| entry.is_called(word)) else {
+            if let (0, Some(path)) = (index, plugin::find(ctx, word)) {
+                let words = [topic, &["--help".to_owned()]].concat();
+                return Err(plugin::become_plugin(ctx, &path, &words));
+            }
             let rest = topic[index..].join(" ");
             return Err(CliError::message(format!("unknown help topic: {rest}")));
         };

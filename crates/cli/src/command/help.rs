@@ -2,8 +2,11 @@
 //!
 //! It must not know any single command.
 
+use std::collections::BTreeMap;
+
 use super::{Command, Entry, Section};
 use crate::flag::{Flag, Kind};
+use crate::plugin::Metadata;
 
 /// Columns when standard input is no terminal.
 const DEFAULT_COLUMNS: usize = 80;
@@ -69,6 +72,7 @@ pub(super) fn root(
     globals: &'static [&'static [Flag]],
     config_dir: &str,
     columns: usize,
+    plugins: &BTreeMap<String, Metadata>,
 ) -> String {
     let mut text =
         format!("Usage:  {program} [OPTIONS] COMMAND\n\nA container engine in one binary\n");
@@ -78,6 +82,13 @@ pub(super) fn root(
         ("Commands", Section::Other),
     ] {
         text.push_str(&list(heading, entries, &[section]));
+    }
+    if !plugins.is_empty() {
+        text.push_str("\nPlugins:\n");
+    }
+    for (name, plugin) in plugins {
+        let about = &plugin.short_description;
+        text.push_str(&format!("  {name:NAME_COLUMNS$} {about}\n"));
     }
     text.push_str("\nGlobal Options:\n");
     text.push_str(&options(globals, config_dir, columns));

@@ -115,9 +115,18 @@ pub fn get(ctx: &Context, path: &str) -> Result<Value, CliError> {
 pub fn describe(
     ctx: &mut Context,
     matches: &Matches,
+    look_up: impl FnMut(&mut Context, &str) -> Result<Value, CliError>,
+) -> Result<ExitCode, CliError> {
+    describe_these(ctx, matches.str("format"), matches.args(), look_up)
+}
+
+/// The same for these names in this format.
+pub fn describe_these(
+    ctx: &mut Context,
+    format: &str,
+    names: &[String],
     mut look_up: impl FnMut(&mut Context, &str) -> Result<Value, CliError>,
 ) -> Result<ExitCode, CliError> {
-    let format = matches.str("format");
     let template = match format {
         "" | listing::JSON => None,
         text => Some(Template::parse(text).map_err(|source| CliError::Template {
@@ -129,7 +138,7 @@ pub fn describe(
     let mut objects = Vec::new();
     let mut lines = String::new();
     let mut failures = Vec::new();
-    for name in matches.args() {
+    for name in names {
         match (look_up(ctx, name), &template) {
             (Ok(object), None) => objects.push(object),
             (Ok(object), Some(template)) => match template.execute_json(&object) {

@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod df;
+pub mod dial_stdio;
 pub mod events;
 pub mod info;
 pub mod prune;

@@ -1,6 +1,9 @@
 //! The tree: every name and what it leads to, in the order help lists them.
 
-use super::{Entry, Section, container, image, inspect, network, registry, system, volume};
+use super::{
+    Entry, Section, completion, container, context, image, inspect, man, network, registry, system,
+    volume,
+};
 
 /// The names after the program's own.
 pub static ROOT: &[Entry] = &[
@@ -16,6 +19,7 @@ pub static ROOT: &[Entry] = &[
     Entry::command("version", &system::version::COMMAND).section(Section::Common),
     Entry::command("info", &system::info::COMMAND).section(Section::Common),
     Entry::group("container", "Manage containers", CONTAINER),
+    Entry::group("context", "Manage contexts", CONTEXT),
     Entry::group("image", "Manage images", IMAGE),
     Entry::group("network", "Manage networks", NETWORK),
     Entry::group("system", "Manage the engine", SYSTEM),
@@ -23,6 +27,12 @@ pub static ROOT: &[Entry] = &[
     Entry::command("attach", &container::attach::COMMAND),
     Entry::command("commit", &container::commit::COMMAND),
     Entry::command("cp", &container::cp::COMMAND),
+    Entry::group(
+        "completion",
+        "Generate the autocompletion script for the specified shell",
+        COMPLETION,
+    )
+    .section(Section::Other),
     Entry::command("create", &container::create::COMMAND),
     Entry::command("diff", &container::diff::COMMAND),
     Entry::command("events", &system::events::COMMAND),
@@ -33,6 +43,7 @@ pub static ROOT: &[Entry] = &[
     Entry::command("kill", &container::kill::COMMAND),
     Entry::command("load", &image::load::COMMAND),
     Entry::command("logs", &container::logs::COMMAND),
+    Entry::command("man", &man::COMMAND).section(Section::Hidden),
     Entry::command("pause", &container::pause::COMMAND),
     Entry::command("port", &container::port::COMMAND),
     Entry::command("rename", &container::rename::COMMAND),
@@ -79,6 +90,25 @@ static CONTAINER: &[Entry] = &[
     Entry::command("wait", &container::wait::COMMAND),
 ];
 
+/// `conex completion …`.
+static COMPLETION: &[Entry] = &[
+    Entry::command("bash", &completion::BASH),
+    Entry::command("fish", &completion::FISH),
+    Entry::command("powershell", &completion::POWERSHELL),
+    Entry::command("zsh", &completion::ZSH),
+];
+
+/// `conex context …`.
+static CONTEXT: &[Entry] = &[
+    Entry::command("create", &context::create::COMMAND),
+    Entry::command("inspect", &context::inspect::COMMAND),
+    Entry::command("ls", &context::ls::COMMAND).aliases(&["list"]),
+    Entry::command("rm", &context::rm::COMMAND).aliases(&["remove"]),
+    Entry::command("show", &context::show::COMMAND),
+    Entry::command("update", &context::update::COMMAND),
+    Entry::command("use", &context::r#use::COMMAND),
+];
+
 /// `conex image …`.
 static IMAGE: &[Entry] = &[
     Entry::command("history", &image::history::COMMAND),
@@ -119,6 +149,7 @@ static NETWORK: &[Entry] = &[
 static SYSTEM: &[Entry] = &[
     Entry::command("check", &system::check::COMMAND),
     Entry::command("df", &system::df::COMMAND),
+    Entry::command("dial-stdio", &system::dial_stdio::COMMAND).section(Section::Hidden),
     Entry::command("events", &system::events::COMMAND),
     Entry::command("info", &system::info::COMMAND),
     Entry::command("prune", &system::prune::COMMAND),

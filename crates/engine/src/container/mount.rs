@@ -21,7 +21,7 @@ use std::path::Path;
 use conex_api::container::{Config, HostConfig, Mount, MountPoint};
 
 use crate::Error;
-use crate::volume::{NewVolume, Volumes};
+use crate::volume::{self, NewVolume, Volumes};
 pub(super) use parse::check_target;
 
 /// Everything a new container mounts.
@@ -81,7 +81,7 @@ pub(super) fn acquire_volumes(
     names().try_for_each(acquire).inspect_err(|_| {
         let anonymous = new_volumes.iter().filter(|(_, new)| new.is_anonymous);
         let anonymous: Vec<String> = anonymous.map(|(name, _)| name.clone()).collect();
-        crate::volume::delete(&volumes.take_out_anonymous(id, &anonymous));
+        volume::delete(&volumes.take_out_anonymous(id, &anonymous));
         volumes.release(id, names().map(|point| point.name.as_str()));
     })
 }
@@ -110,7 +110,16 @@ fn points(
     }
     let tmpfs: BTreeSet<String> = host.tmpfs.keys().map(|path| clean(path)).collect();
     let mut own = BTreeSet::new();
-    let binds = host.binds.iter().flatten().map(|text| parse::bind(text));
+    // `--volume-driver` is for volumes without a driver of their own, if there are any.
+    let driver_of = |wanted: (MountPoint, Option<NewVolume>)| match &wanted.1 {
+        Some(_) => volume::check_driver(&host.volume_driver).map(|()| wanted),
+        None => Ok(wanted),
+    };
+    let binds = host
+        .binds
+        .iter()
+        .flatten()
+        .map(|text| parse::bind(text).and_then(driver_of));
     let mounts = host.mounts.iter().map(|mount| parse::mount(mount, true));
     for wanted in binds.chain(mounts) {
         let (point, new_volume) = wanted?;
@@ -132,7 +141,7 @@ fn points(
             target: destination.clone(),
             ..Mount::default()
         };
-        let (mut point, new_volume) = parse::mount(&spec, false)?;
+        let (mut point, new_volume) = parse::mount(&spec, false).and_then(driver_of)?;
         point.mode.clear();
         points.insert(destination, (point, new_volume));
     }

@@ -252,7 +252,6 @@ fn check_unsupported(host: &HostConfig) -> Result<(), Error> {
             alternatives.join(" ")
         )));
     }
-    crate::volume::check_driver(&host.volume_driver)?;
     super::storage::size_bytes(&host.storage_opt).map(drop)
 }
 

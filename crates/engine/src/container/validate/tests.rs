@@ -330,10 +330,6 @@ fn refusals_of_the_host_half_speak_dockers_words() {
             "unknown or invalid runtime name: gvisor",
         ),
         (
-            json!({"VolumeDriver": "nfs"}),
-            "error looking up volume plugin nfs: plugin \"nfs\" not found",
-        ),
-        (
             json!({"StorageOpt": {"inodes": "1G"}}),
             "Unknown option inodes",
         ),

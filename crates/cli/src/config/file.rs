@@ -1,4 +1,4 @@
-//! `config.json` as a whole: what others wrote into it stays when credentials change.
+//! `config.json` as a whole: what others wrote into it stays when one setting changes.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
@@ -12,13 +12,13 @@ use serde_json::{Map, Value};
 use crate::error::CliError;
 
 /// The file, read.
-pub(super) struct File {
+pub(crate) struct File {
     path: PathBuf,
     root: Map<String, Value>,
 }
 
 impl File {
-    pub(super) fn open(directory: &Path) -> Result<Self, CliError> {
+    pub(crate) fn open(directory: &Path) -> Result<Self, CliError> {
         let path = directory.join("config.json");
         let broken = |problem: &dyn std::fmt::Display| {
             CliError::message(format!("{}: {problem}", path.display()))
@@ -32,16 +32,16 @@ impl File {
         Ok(Self { path, root })
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    pub(super) fn root(&self) -> &Map<String, Value> {
+    pub(crate) fn root(&self) -> &Map<String, Value> {
         &self.root
     }
 
     /// The credentials by registry.
-    pub(super) fn auths(&mut self) -> &mut Map<String, Value> {
+    pub(crate) fn auths(&mut self) -> &mut Map<String, Value> {
         let auths = self
             .root
             .entry("auths")
@@ -52,13 +52,16 @@ impl File {
         auths.as_object_mut().expect("it was made an object")
     }
 
+    /// The same, to be changed.
+    pub(crate) fn root_mut(&mut self) -> &mut Map<String, Value> {
+        &mut self.root
+    }
+
     /// Replaces the file at once; the file a link leads to, if it is one.
-    pub(super) fn save(&self) -> Result<(), CliError> {
+    /// `what` changed is for the error's text.
+    pub(crate) fn save(&self, what: &str) -> Result<(), CliError> {
         let failed = |e: io::Error| {
-            CliError::message(format!(
-                "Error saving credentials: {}: {e}",
-                self.path.display()
-            ))
+            CliError::message(format!("Error saving {what}: {}: {e}", self.path.display()))
         };
         let mut bytes = Vec::new();
         let mut serializer =
