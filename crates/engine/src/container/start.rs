@@ -78,11 +78,15 @@ pub(super) async fn launch(
     })
 }
 
+/// What the monitor said, the link to it, the pidfd, and what the container has
+/// of its networks.
+type Begun = (Started, Link, OwnedFd, Option<Arc<Sandbox>>);
+
 fn launch_blocking(
     engine: &Inner,
     container: &Container,
     attachers: &[(protocol::Attach, OwnedFd)],
-) -> Result<(Started, Link, OwnedFd, Option<Arc<Sandbox>>), Failed> {
+) -> Result<Begun, Failed> {
     let current = container.current_record();
     let record = current.as_ref();
     mount::prepare(&record.mounts)?;
