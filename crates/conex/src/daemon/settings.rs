@@ -412,10 +412,10 @@ mod tests {
 
     #[test]
     fn a_flag_without_effect_warns() {
-        let settings = resolved(&["--registry-mirror", "https://m", "--data-root", "/d"]).unwrap();
+        let settings = resolved(&["--metrics-addr", "127.0.0.1:9", "--data-root", "/d"]).unwrap();
         assert_eq!(
             settings.warnings,
-            ["--registry-mirror has no effect in this version"]
+            ["--metrics-addr has no effect in this version"]
         );
         assert_eq!(settings.engine.data_root, Path::new("/d"));
     }
