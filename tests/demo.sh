@@ -44,9 +44,16 @@ if tests/fixtures.sh busybox; then
 	tar=${CARGO_TARGET_DIR:-target}/fixtures/busybox.tar
 	run import "$tar" busybox
 	run run --rm busybox sh -c 'echo "Hello from $(hostname), where I am process $$ of user $(id -un)."'
+	run run --rm busybox ip -4 -o address show eth0
+	run run --name changed busybox sh -c 'echo "Made by a container." >/etc/motd'
+	run diff changed
+	run commit -m "a message of the day" changed mine:1
+	run run --rm mine:1 cat /etc/motd
+	run history mine:1
 	run run -d --name sleeper -m 32m --cpus 0.5 busybox sleep 1000
 	run ps
 	run stop -t 0 sleeper
 	run ps -a
 fi
 run images
+run system check
