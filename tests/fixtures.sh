@@ -2,7 +2,8 @@
 # Makes what the tests need and what cargo cannot build: Debian packages, root
 # file systems as tar files, a kernel for the virtual machine.
 #
-#     tests/fixtures.sh [packages] [busybox] [debian] [kernel]      (all of them by default)
+#     tests/fixtures.sh [packages] [busybox] [debian] [nginx] [redis] [kernel]      (these by default)
+#     tests/fixtures.sh tomcat      (over 200 MB with its Java: only where it is asked for)
 #
 # Everything lands in $CARGO_TARGET_DIR (target/) under fixtures/ and vm/, is
 # made once and kept. The network is touched only for what is missing; without
@@ -101,6 +102,55 @@ make_debian() {
 	rm -rf --one-file-system "$root"
 }
 
+# A Debian service as a layer over the Debian root: layer NAME PACKAGE SETUP.
+# apt says what the root's own package database lacks. The packages are unpacked,
+# not configured, so SETUP, run in the tree, does what their scripts would have.
+layer() {
+	[ -f "$fixtures/$1.tar" ] && return
+	make_debian || return 1
+	command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || { note "no apt-get, so no $1"; return 1; }
+	local work
+	work=$(mktemp -d "$fixtures/$1.XXXXXX")
+	note "making a layer of $2 (once)"
+	if ! pack_layer "$work" "$2" "$3" || ! mv "$work/layer.tar" "$fixtures/$1.tar"; then
+		note "no layer of $2 can be made: $(tail -n 1 "$work/log")"
+		rm -rf "$work"
+		return 1
+	fi
+	rm -rf "$work"
+}
+pack_layer() {
+	local work=$1 tree=$1/tree deb name
+	mkdir -p "$work/archives/partial" "$tree/usr" && chmod 755 "$tree" || return 1
+	tar -C "$work" -xf "$fixtures/debian.tar" ./var/lib/dpkg/status 2>"$work/log" || return 1
+	download "$work" "$2" || { refresh; download "$work" "$2"; } || return 1
+	# A package's /lib is the root's link to usr/lib, which no directory may replace.
+	for name in bin sbin lib lib64; do mkdir "$tree/usr/$name" && ln -s "usr/$name" "$tree/$name" || return 1; done
+	for deb in "$work"/archives/*.deb; do
+		dpkg-deb --fsys-tarfile "$deb" 2>>"$work/log" |
+			tar -C "$tree" --keep-directory-symlink -xpf - 2>>"$work/log" || return 1
+	done
+	for name in bin sbin lib lib64; do rm "$tree/$name" || return 1; done
+	(cd "$tree" && eval "$3") 2>>"$work/log" || return 1
+	tar -C "$tree" --sort=name --numeric-owner -cf "$work/layer.tar" . 2>>"$work/log"
+}
+download() {
+	apt-get install -y -qq --no-install-recommends --download-only -o Debug::NoLocking=1 -o APT::Sandbox::User=root \
+		-o Dir::State::status="$1/var/lib/dpkg/status" -o Dir::Cache::archives="$1/archives" "$2" >"$1/log" 2>&1 9>&-
+}
+make_nginx() {
+	layer nginx nginx 'ln -s ../sites-available/default etc/nginx/sites-enabled/default && mkdir -p var/www/html &&
+		cp usr/share/nginx/html/index.html var/www/html/index.html'
+}
+make_redis() { layer redis redis-server 'mkdir data'; }
+# Tomcat would answer from memory for five seconds after a page was changed.
+make_tomcat() {
+	layer tomcat tomcat10 'cp -r usr/share/tomcat10/etc/. etc/tomcat10/ && mkdir -p var/lib/tomcat10/webapps &&
+		cp -r usr/share/tomcat10-root/default_root var/lib/tomcat10/webapps/ROOT &&
+		sed -i "s|^</Context>|<Resources cachingAllowed=\"false\"/></Context>|" etc/tomcat10/context.xml &&
+		grep -q cachingAllowed etc/tomcat10/context.xml'
+}
+
 # Debian's cloud kernel and its modules, unpacked and not installed
 make_kernel() {
 	[ -f "$vm/kernel/vmlinuz" ] && return
@@ -123,11 +173,11 @@ make_kernel() {
 kernel_package() { apt-cache depends linux-image-cloud-amd64 2>/dev/null | sed -n 's/.*Depends: \(linux-image-.*\)/\1/p' | head -n 1; }
 fetch() { (cd "$1" && apt-get download -qq "$2" >/dev/null 2>&1); }
 
-[ $# -gt 0 ] || set -- packages busybox debian kernel
+[ $# -gt 0 ] || set -- packages busybox debian nginx redis kernel
 status=0
 for fixture; do
 	case $fixture in
-	packages | busybox | debian | kernel) "make_$fixture" || status=1 ;;
+	packages | busybox | debian | nginx | redis | tomcat | kernel) "make_$fixture" || status=1 ;;
 	*) note "unknown fixture: $fixture"; exit 2 ;;
 	esac
 done

@@ -118,6 +118,34 @@ impl Cli<'_> {
         assert!(seen, "{name} ended without printing {wanted:?}");
     }
 
+    /// Follows both streams of a container's log until a line has this in it;
+    /// panics with what was there when it ends without.
+    pub fn wait_for_words(&self, name: &str, wanted: &str) {
+        let (output, input) = std::io::pipe().expect("a pipe can be made");
+        let mut command = self.command(&["logs", "-f", name]);
+        let also = input.try_clone().expect("a pipe can be shared");
+        command.stdin(Stdio::null()).stdout(also).stderr(input);
+        let mut follower = command.spawn().expect("a client can be started");
+        // Its ends of the pipe are the follower's alone, or it would never end.
+        drop(command);
+        let mut read = Vec::new();
+        let seen = BufReader::new(output)
+            .lines()
+            .map_while(Result::ok)
+            .any(|line| {
+                let is_it = line.contains(wanted);
+                read.push(line);
+                is_it
+            });
+        follower.kill().expect("a child can be killed");
+        follower.wait().expect("a child can be reaped");
+        assert!(
+            seen,
+            "{name} ended without {wanted:?}:\n{}",
+            read.join("\n")
+        );
+    }
+
     /// One field of `inspect`.
     pub fn inspect(&self, name: &str, template: &str) -> String {
         self.ok(&["inspect", "-f", template, name])

@@ -15,6 +15,12 @@ pub enum Fixture {
     Busybox,
     /// A tar of what debootstrap makes, over 100 MB.
     Debian,
+    /// A layer of Debian's nginx and what it needs, to lie over [`Fixture::Debian`].
+    Nginx,
+    /// The same of Debian's Redis.
+    Redis,
+    /// The same of Debian's Tomcat with its Java, over 200 MB.
+    Tomcat,
     /// The kernel of the test machine and its modules.
     Kernel,
 }
@@ -25,6 +31,9 @@ pub fn make(fixture: Fixture) -> Result<PathBuf, String> {
     let (name, path) = match fixture {
         Fixture::Busybox => ("busybox", "fixtures/busybox.tar"),
         Fixture::Debian => ("debian", "fixtures/debian.tar"),
+        Fixture::Nginx => ("nginx", "fixtures/nginx.tar"),
+        Fixture::Redis => ("redis", "fixtures/redis.tar"),
+        Fixture::Tomcat => ("tomcat", "fixtures/tomcat.tar"),
         Fixture::Kernel => ("kernel", "vm/kernel/vmlinuz"),
     };
     let path = workspace::target().join(path);

@@ -43,6 +43,7 @@ mod storage;
 mod streams;
 mod terminal;
 mod tour;
+mod tour_services;
 mod update;
 mod volumes;
 mod wire;
