@@ -422,6 +422,11 @@ mod tests {
 
     #[test]
     fn a_flag_that_would_weaken_security_is_refused() {
+        let error = resolved(&["--ip-forward=false"]).unwrap_err();
+        assert!(
+            error.starts_with("--ip-forward=false is not supported yet"),
+            "{error}"
+        );
         let error = resolved(&["--tlsverify"]).unwrap_err();
         assert!(
             error.starts_with("--tlsverify is not supported yet"),

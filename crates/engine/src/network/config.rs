@@ -40,8 +40,6 @@ pub struct NetworkConfig {
     /// Pools that subnets are cut from: the pool and the length of a subnet's
     /// prefix. Empty: Docker's.
     pub address_pools: Vec<(IpNet, u8)>,
-    /// Whether forwarding is switched on in the kernel (`--ip-forward`).
-    pub ip_forward: bool,
     /// Whether addresses of the default bridge are hidden behind the host's
     /// (`--ip-masq`).
     pub masquerade: bool,
@@ -85,7 +83,6 @@ impl Default for NetworkConfig {
             publish_address: None,
             respect_host_firewall: false,
             address_pools: Vec::new(),
-            ip_forward: true,
             masquerade: true,
             dns: Vec::new(),
             dns_search: Vec::new(),

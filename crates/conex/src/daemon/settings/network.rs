@@ -34,6 +34,12 @@ pub(super) fn resolve(
                 .into(),
         );
     }
+    if !values.yes("ip-forward") {
+        return Err(
+            "--ip-forward=false is not supported yet: bridge networks switch the kernel's forwarding on"
+                .into(),
+        );
+    }
     let mtu = match values.text("mtu").as_str() {
         "" | "0" => 1500,
         text => text
@@ -60,7 +66,6 @@ pub(super) fn resolve(
             .iter()
             .map(|text| pool(text))
             .collect::<Result<_, _>>()?,
-        ip_forward: values.yes("ip-forward"),
         masquerade: values.yes("ip-masq"),
         dns: servers(&values.all("dns"))?,
         dns_search: values.all("dns-search"),
