@@ -64,6 +64,16 @@ pub fn await_end(pid: u32) {
     assert!(ended.is_ok_and(|ended| ended), "process {pid:?} stays");
 }
 
+/// Waits for the monitors of these containers, which take the cgroup and the root
+/// back behind the answer to a removal; panics when anything else of them runs.
+pub fn await_monitors(ids: &[String]) {
+    for pid in processes(Path::new("/nonexistent"), ids) {
+        let words = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        assert!(words.is_empty() || words.contains("\0monitor\0"), "{words}");
+        await_end(pid);
+    }
+}
+
 /// Mount points below the room, in the order in which they can be unmounted.
 pub fn mounts(room: &Path) -> Vec<PathBuf> {
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();

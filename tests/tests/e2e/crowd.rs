@@ -64,6 +64,7 @@ fn two_hundred_containers_run_at_once(cli: &Cli<'_>) {
     remove.extend(ids.iter().map(String::as_str));
     cli.ok(&remove);
     assert_eq!(cli.engine.container_count(), 0);
+    leftovers::await_monitors(&ids);
     assert_eq!(leftovers::cgroups(&ids), Vec::<std::path::PathBuf>::new());
 }
 
@@ -81,6 +82,7 @@ fn a_thousand_containers_run_at_once() {
             cli.ok(&remove);
         }
         assert_eq!(cli.engine.container_count(), 0);
+        leftovers::await_monitors(&ids);
         assert_eq!(leftovers::cgroups(&ids), Vec::<std::path::PathBuf>::new());
     });
 }

@@ -224,12 +224,7 @@ fn processes_of_a_removed_container_are_gone(cli: &Cli<'_>) {
     assert!(!leftovers::cgroups(std::slice::from_ref(&id)).is_empty());
     cli.ok(&["rm", "-f", &id]);
     let ids = [id];
-    for pid in leftovers::processes(std::path::Path::new("/nonexistent"), &ids) {
-        // Its monitor may still be unmounting behind the answer; nothing else may be there.
-        let words = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        assert!(words.is_empty() || words.contains("\0monitor\0"), "{words}");
-        leftovers::await_end(pid);
-    }
+    leftovers::await_monitors(&ids);
     assert_eq!(leftovers::cgroups(&ids), Vec::<std::path::PathBuf>::new());
 }
 
