@@ -17,7 +17,6 @@ impl Inner {
         config: &mut Config,
         host: &mut HostConfig,
         asked: NetworkingConfig,
-        warnings: &mut Vec<String>,
     ) -> Result<NetworkingConfig, Error> {
         port::wanted(config, host)?;
         let mode = host.network_mode.clone();
@@ -71,17 +70,6 @@ impl Inner {
             };
             if let Some(settings) = settings {
                 network.check_endpoint(settings)?;
-            }
-            let asks_names = settings.as_ref().is_some_and(|settings| {
-                let given =
-                    |list: &Option<Vec<String>>| list.as_ref().is_some_and(|l| !l.is_empty());
-                given(&settings.aliases) || given(&settings.links)
-            });
-            if asks_names && !network.is_default() {
-                warnings.push(format!(
-                    "Names in networks are not resolved yet: aliases and links in network {name} \
-                     have no effect"
-                ));
             }
         }
         for link in host.links.iter().flatten() {
