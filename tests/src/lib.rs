@@ -10,6 +10,7 @@ pub mod engine;
 pub mod fixture;
 pub mod http;
 pub mod leftovers;
+pub mod nameserver;
 pub mod netns;
 pub mod process;
 pub mod proxy;

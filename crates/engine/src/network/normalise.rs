@@ -26,7 +26,7 @@ impl Inner {
             let settings = settings.map(wanted_only);
             endpoints.entry(name).or_insert(settings);
         }
-        self.check_links(host.links.as_deref().unwrap_or_default())?;
+        self.check_links(container::link::of(host))?;
         if mode.starts_with("container:") {
             if !endpoints.is_empty() {
                 return Err(Error::invalid(
@@ -71,9 +71,6 @@ impl Inner {
             if let Some(settings) = settings {
                 network.check_endpoint(settings)?;
             }
-        }
-        for link in host.links.iter().flatten() {
-            container::link::parse(link)?;
         }
         Ok(NetworkingConfig {
             endpoints_config: endpoints,
