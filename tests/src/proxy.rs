@@ -3,7 +3,7 @@
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 
 /// What becomes of one answer.
 #[derive(Debug, Clone)]
@@ -15,6 +15,10 @@ pub enum Fault {
     /// So many bytes of its body pass; then nothing comes. That moment, and the one at which the client hangs up, are
     /// told to [`Proxy::wait_for_stall`].
     StallAfter(usize),
+    /// So many bytes of its body pass, which is told to [`Proxy::wait_for_stall`]; the rest after [`Proxy::release`].
+    HoldAfter(usize),
+    /// The same, but in place of the rest the connection ends.
+    HoldAndCutAfter(usize),
     /// One byte of its body, at this place, is another.
     Corrupt(usize),
     /// Another answer: status line and headers, and a body.
@@ -30,6 +34,8 @@ pub struct Asked {
     pub range: String,
     /// The header `Authorization`, empty without one.
     pub authorization: String,
+    /// The body of a small request.
+    pub body: String,
 }
 
 /// The proxy; what waits in it goes on when it is dropped, or the test ends.
@@ -41,6 +47,9 @@ pub struct Proxy {
     stalls: Mutex<Receiver<()>>,
 }
 
+/// Bodies of requests that are kept are no longer.
+const SMALL_BYTES: u64 = 8 << 10;
+
 type Judge = dyn Fn(&Asked) -> Fault + Send + Sync;
 
 struct Shared {
@@ -48,6 +57,8 @@ struct Shared {
     judge: Mutex<Arc<Judge>>,
     seen: Mutex<Vec<Asked>>,
     stalled: Mutex<Sender<()>>,
+    released: Mutex<bool>,
+    release: Condvar,
 }
 
 impl std::fmt::Debug for Shared {
@@ -69,6 +80,8 @@ impl Proxy {
             judge: Mutex::new(Arc::new(|_: &Asked| Fault::None)),
             seen: Mutex::default(),
             stalled: Mutex::new(stalled),
+            released: Mutex::new(false),
+            release: Condvar::new(),
         });
         let serving = Arc::clone(&shared);
         std::thread::spawn(move || {
@@ -82,6 +95,12 @@ impl Proxy {
             shared,
             stalls: Mutex::new(stalls),
         }
+    }
+
+    /// Lets go on what is held, and whatever would be from now on.
+    pub fn release(&self) {
+        *self.shared.released.lock().expect("nobody panics") = true;
+        self.shared.release.notify_all();
     }
 
     /// Decides from now on what becomes of each answer.
@@ -124,10 +143,16 @@ fn pass(mut client: TcpStream, shared: &Shared) -> io::Result<()> {
             .unwrap_or_default()
     };
     let line = text.lines().next().unwrap_or_default();
+    let length: u64 = field("content-length").parse().unwrap_or(0);
+    let mut body = Vec::new();
+    if length <= SMALL_BYTES {
+        (&mut client).take(length).read_to_end(&mut body)?;
+    }
     let asked = Asked {
         line: line.trim_end_matches(" HTTP/1.1").to_owned(),
         range: field("range"),
         authorization: field("authorization"),
+        body: String::from_utf8_lossy(&body).into_owned(),
     };
     shared
         .seen
@@ -148,8 +173,9 @@ fn pass(mut client: TcpStream, shared: &Shared) -> io::Result<()> {
     // One request a connection, so that the end of an answer is the end of it.
     let request = text.replacen("\r\n", "\r\nConnection: close\r\n", 1);
     registry.write_all(request.as_bytes())?;
-    let length: u64 = field("content-length").parse().unwrap_or(0);
-    io::copy(&mut (&mut client).take(length), &mut registry)?;
+    registry.write_all(&body)?;
+    let left = length - body.len() as u64;
+    io::copy(&mut (&mut client).take(left), &mut registry)?;
     let answer = read_head(&mut registry)?;
     client.write_all(&answer)?;
     match fault {
@@ -162,6 +188,16 @@ fn pass(mut client: TcpStream, shared: &Shared) -> io::Result<()> {
             // Until the client hangs up, which says that it has given up.
             while client.read(&mut [0])? > 0 {}
             shared.stalled.lock().expect("nobody panics").send(()).ok();
+        }
+        Fault::HoldAfter(bytes) | Fault::HoldAndCutAfter(bytes) => {
+            io::copy(&mut (&mut registry).take(bytes as u64), &mut client)?;
+            shared.stalled.lock().expect("nobody panics").send(()).ok();
+            let released = shared.released.lock().expect("nobody panics");
+            let released = shared.release.wait_while(released, |released| !*released);
+            drop(released.expect("nobody panics"));
+            if matches!(fault, Fault::HoldAfter(_)) {
+                io::copy(&mut registry, &mut client)?;
+            }
         }
         Fault::Corrupt(place) => {
             io::copy(&mut (&mut registry).take(place as u64), &mut client)?;

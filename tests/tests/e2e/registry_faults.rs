@@ -1,14 +1,17 @@
 //! Pulls that go wrong in the middle: nothing is half named, and the next pull goes on where the last one stopped.
 
+use std::io::{BufRead, BufReader, Write};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use conex_tests::client::{Cli, Client};
 use conex_tests::engine::Engine;
+use conex_tests::http;
 use conex_tests::process::Output;
 use conex_tests::proxy::{Asked, Fault, Proxy};
 use conex_tests::registry::{Access, Registry, noise, tar_of};
+use serde_json::Value;
 
 /// Bytes of the layer's content; it does not compress.
 const CONTENT_BYTES: usize = 4_000_000;
@@ -317,4 +320,107 @@ fn a_mirror_serves_any_registry_and_is_passed_over_when_it_fails() {
             .iter()
             .any(|asked| asked.line.contains("/v2/team/other/"))
     );
+}
+
+/// A pull through the API, and what it has told so far.
+struct Telling {
+    lines: std::io::Lines<BufReader<std::os::unix::net::UnixStream>>,
+    heard: Vec<Value>,
+}
+
+impl Telling {
+    fn of(room: &Room) -> Telling {
+        let mut stream = http::connect(&room.engine.socket()).expect("the engine answers");
+        let (image, tag) = room.name.rsplit_once(':').expect("it has a tag");
+        let request = format!(
+            "POST /images/create?fromImage={image}&tag={tag} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
+        );
+        stream
+            .write_all(request.as_bytes())
+            .expect("the engine reads");
+        Telling {
+            lines: BufReader::new(stream).lines(),
+            heard: Vec::new(),
+        }
+    }
+
+    /// Until such a message comes; the stream's sizes of chunks and headers are passed over.
+    fn until(&mut self, what: &str, wanted: impl Fn(&Value) -> bool) {
+        for line in self.lines.by_ref() {
+            let line = line.unwrap_or_else(|e| panic!("{what}: {e} after {:?}", self.heard));
+            let Ok(message @ Value::Object(_)) = serde_json::from_str(&line) else {
+                continue;
+            };
+            let is_it = wanted(&message);
+            self.heard.push(message);
+            if is_it {
+                return;
+            }
+        }
+        panic!("no {what} in {:?}", self.heard);
+    }
+
+    fn until_status(&mut self, text: &str) {
+        self.until(text, |message| {
+            let status = message["status"].as_str().unwrap_or_default();
+            status.starts_with(text)
+        });
+    }
+}
+
+#[test]
+fn who_joins_a_pull_sees_how_far_it_is_and_its_end() {
+    let Some(room) = Room::new() else { return };
+    room.judge(|_| Fault::HoldAfter(STOP_BYTES));
+    let mut first = Telling::of(&room);
+    first.until_status("Downloading");
+    room.proxy.wait_for_stall();
+    let mut second = Telling::of(&room);
+    second.until("progress of the other's download", |message| {
+        message["progressDetail"]["current"].as_u64() > Some(0)
+    });
+    room.proxy.release();
+    let id = &room.layer.trim_start_matches("sha256:")[..12];
+    for telling in [&mut first, &mut second] {
+        for status in [
+            "Download complete",
+            "Extracting",
+            "Pull complete",
+            "Digest: ",
+        ] {
+            telling.until_status(status);
+        }
+        telling.until_status("Status: Downloaded newer image");
+        let complete = telling
+            .heard
+            .iter()
+            .filter(|message| message["id"] == id && message["status"] == "Pull complete");
+        assert_eq!(complete.count(), 1, "{:?}", telling.heard);
+    }
+    assert_eq!(room.starts(), [0], "the layer came once");
+    room.is_complete();
+}
+
+#[test]
+fn who_joins_a_pull_hears_why_it_failed() {
+    let engine = Engine::start_with(&["--max-download-attempts", "1"], &[]);
+    let Some(room) = Room::with(engine) else {
+        return;
+    };
+    room.judge(|_| Fault::HoldAndCutAfter(STOP_BYTES));
+    let mut first = Telling::of(&room);
+    room.proxy.wait_for_stall();
+    let mut second = Telling::of(&room);
+    second.until_status("Downloading");
+    room.proxy.release();
+    let mut errors = Vec::new();
+    for telling in [&mut first, &mut second] {
+        telling.until("error", |message| !message["error"].is_null());
+        errors.push(telling.heard.last().cloned());
+    }
+    assert_eq!(errors[0], errors[1]);
+    room.judge(|_| Fault::None);
+    let pulled = room.pull();
+    assert_eq!(pulled.code, Some(0), "{pulled}");
+    room.is_complete();
 }

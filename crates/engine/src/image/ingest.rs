@@ -296,7 +296,9 @@ impl<'a> Ingest<'a> {
                 && let Some(index) = ours.get(next.fetch_add(1, Ordering::Relaxed))
             {
                 if let Err(error) = self.fill_one(*index) {
-                    self.stop.store(true, Ordering::Relaxed);
+                    if !self.stop.swap(true, Ordering::Relaxed) {
+                        self.progress.failed(*index);
+                    }
                     let mut first = failure.lock().unwrap_or_else(PoisonError::into_inner);
                     first.get_or_insert(error);
                 }

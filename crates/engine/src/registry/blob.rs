@@ -40,6 +40,8 @@ const STEP_BYTES: u64 = 256 * 1024;
 pub(crate) struct Blobs {
     directory: PathBuf,
     active: Mutex<HashMap<Digest, Weak<Download>>>,
+    /// Grows with every download that begins.
+    begun: watch::Sender<u64>,
 }
 
 /// One blob on its way; the download ends with the last handle on it.
@@ -58,6 +60,7 @@ pub(super) struct Shared {
     state: Mutex<State>,
     changed: Condvar,
     stage: watch::Sender<Stage>,
+    unpacked: watch::Sender<Unpacked>,
 }
 
 #[derive(Debug)]
@@ -74,6 +77,15 @@ pub(super) enum Stage {
     Retrying(u64),
     Complete,
     Failed,
+}
+
+/// How far the unpacking of a blob is, whoever does it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unpacked {
+    /// So many of its bytes were read.
+    Bytes(u64),
+    /// The layer is complete.
+    Complete,
 }
 
 impl Drop for Download {
@@ -97,6 +109,7 @@ impl Blobs {
         Ok(Self {
             directory: directory.to_owned(),
             active: Mutex::default(),
+            begun: watch::Sender::new(0),
         })
     }
 
@@ -107,6 +120,18 @@ impl Blobs {
     /// The download of a blob that somebody else has begun.
     pub(super) fn under_way(&self, digest: &Digest) -> Option<Arc<Download>> {
         self.active().get(digest)?.upgrade()
+    }
+
+    /// The same, waiting until somebody begins it.
+    pub(super) async fn begun(&self, digest: &Digest) -> Arc<Download> {
+        let mut begun = self.begun.subscribe();
+        loop {
+            if let Some(download) = self.under_way(digest) {
+                return download;
+            }
+            // The sender lives as long as this.
+            let _closed = begun.changed().await.is_err();
+        }
     }
 
     /// Fetches a blob, or joins who is fetching it. Must be called within the runtime; blocks shortly.
@@ -146,6 +171,7 @@ impl Blobs {
             state: Mutex::new(State { bytes, end: None }),
             changed: Condvar::new(),
             stage: watch::Sender::new(Stage::Waiting),
+            unpacked: watch::Sender::new(Unpacked::Bytes(0)),
         });
         let (repository, filling) = (Arc::clone(repository), Arc::clone(&shared));
         let task = tokio::spawn(async move {
@@ -167,6 +193,8 @@ impl Blobs {
             task: task.abort_handle(),
         });
         active.insert(blob.digest.clone(), Arc::downgrade(&download));
+        drop(active);
+        self.begun.send_modify(|count| *count += 1);
         Ok(download)
     }
 }
@@ -221,6 +249,16 @@ impl Download {
     /// Changes of [`Stage`]; the current one counts as seen.
     pub(super) fn stages(&self) -> watch::Receiver<Stage> {
         self.shared.stage.subscribe()
+    }
+
+    /// Changes of [`Unpacked`]; the current one counts as seen.
+    pub(super) fn unpacking(&self) -> watch::Receiver<Unpacked> {
+        self.shared.unpacked.subscribe()
+    }
+
+    /// Tells whoever watches how far its unpacking is.
+    pub(super) fn unpacked(&self, unpacked: Unpacked) {
+        self.shared.unpacked.send_replace(unpacked);
     }
 
     /// Why it failed, if it did.

@@ -1,4 +1,7 @@
 //! The layers of one pull, as the ingest asks for them: downloads that start together, and what is known of each.
+//!
+//! Each layer that is missing has a follower, which tells the client of it: of its download, and of its unpacking. It
+//! is the same for a layer that another pull brings.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,12 +11,12 @@ use conex_distribution::Repository;
 use conex_spec::image::{Descriptor, ImageConfig};
 use conex_store::records::blobs::BlobRecord;
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
-use super::blob::{Blobs, Download};
+use super::blob::{Blobs, Download, Unpacked};
 use super::following::Following;
-use super::progress::{self, Teller, bar, state};
+use super::progress::{self, Teller, state};
 use super::push;
 use crate::Error;
 use crate::engine::Inner;
@@ -36,6 +39,8 @@ pub(super) struct Fetch {
     pub(super) teller: Teller,
     pub(super) layers: Vec<Layer>,
     pub(super) started: AtomicBool,
+    /// Followers need not wait any longer.
+    pub(super) ended: watch::Sender<bool>,
 }
 
 pub(super) struct Layer {
@@ -50,12 +55,12 @@ pub(super) struct LayerState {
     download: Option<Arc<Download>>,
     /// Tells how far it is.
     following: Option<JoinHandle<()>>,
-    /// Whether the bar of the download has come to its end.
-    downloaded: bool,
     /// Whether "Pull complete" or "Already exists" was told.
     told: bool,
     /// Whether compressing it here gives the same blob.
     ours: bool,
+    /// Its unpacking failed first.
+    failed: bool,
 }
 
 /// Why an ingest failed, as far as the blobs know.
@@ -135,20 +140,40 @@ impl Fetch {
         if self.over.load(Ordering::Relaxed) {
             download.shared.wake();
         }
-        let (fetch, download) = (Arc::clone(self), Arc::downgrade(download));
-        let following = self.runtime.spawn(async move {
-            let Some(download) = download.upgrade() else {
-                return;
-            };
-            let layer = &fetch.layers[index];
-            if progress::follow(&fetch.teller, layer.id(), &download).await {
-                layer.state().downloaded = true;
-            }
-        });
-        self.layers[index].state().following = Some(following);
+        let mut state = self.layers[index].state();
+        if state.following.is_none() {
+            state.following = Some(self.runtime.spawn(Arc::clone(self).follow(index)));
+        }
     }
 
-    /// The blobs' own words for a failure go before those of the unpacking that missed their bytes.
+    /// Tells of one layer until it is complete or the pull has ended.
+    async fn follow(self: Arc<Self>, index: usize) {
+        let layer = &self.layers[index];
+        let following = async {
+            let known = layer.state().download.clone();
+            let download = match known {
+                Some(download) => download,
+                None => self.engine.remote.blobs.begun(&layer.blob.digest).await,
+            };
+            // Somebody else's download keeps going if they leave and we stay.
+            layer
+                .state()
+                .download
+                .get_or_insert_with(|| Arc::clone(&download));
+            if progress::follow(&self.teller, layer.id(), &download).await {
+                layer.state().told = true;
+            }
+        };
+        let mut ended = self.ended.subscribe();
+        tokio::select! {
+            () = following => {}
+            _ = ended.wait_for(|ended| *ended) => {}
+            () = self.teller.gone() => {}
+        }
+    }
+
+    /// The blobs' own words for a failure go before those of the unpacking that missed their bytes. Blocks: what
+    /// cannot be unpacked is damaged or not once all of it is here.
     pub(super) fn explain(&self, error: Error) -> Failure {
         let mut failure = Failure {
             error,
@@ -158,6 +183,14 @@ impl Fetch {
             let Some(download) = layer.state().download.clone() else {
                 continue;
             };
+            if layer.state().failed {
+                self.runtime.block_on(async {
+                    tokio::select! {
+                        _ = download.ended() => {}
+                        () = self.teller.gone() => {}
+                    }
+                });
+            }
             if let Some(text) = download.failure() {
                 failure.error = Error::new(ErrorKind::System, text);
                 return failure;
@@ -178,6 +211,9 @@ impl Fetch {
         lock(&self.under_way).clear();
         for layer in &self.layers {
             let mut state = layer.state();
+            if let Some(following) = state.following.take() {
+                following.abort();
+            }
             let told = state.told;
             *state = LayerState {
                 told,
@@ -186,12 +222,17 @@ impl Fetch {
         }
     }
 
-    /// What others brought is complete too.
-    pub(super) async fn finish(&self) {
+    /// The ingest has ended. If that was well, what others brought is complete too.
+    pub(super) async fn end(&self, is_complete: bool) {
         lock(&self.under_way).clear();
+        self.ended.send_replace(true);
         for layer in &self.layers {
+            let following = layer.state().following.take();
+            if let Some(following) = following {
+                let _cancelled = following.await.is_err();
+            }
             let told = std::mem::replace(&mut layer.state().told, true);
-            if !told {
+            if is_complete && !told {
                 self.teller.tell(state(layer.id(), "Pull complete")).await;
             }
         }
@@ -216,45 +257,41 @@ impl Fetch {
     }
 }
 
-impl Progress for Fetch {
+impl Progress for Arc<Fetch> {
     fn exists(&self, layer: usize) {
-        let layer = &self.layers[layer];
-        let mut state = layer.state();
+        let mut state = self.layers[layer].state();
         state.exists = true;
-        if !state.told {
-            // Somebody else's download keeps going if they leave and we stay.
-            state.download = self.engine.remote.blobs.under_way(&layer.blob.digest);
+        if !state.told && state.following.is_none() {
+            state.following = Some(self.runtime.spawn(Arc::clone(self).follow(layer)));
         }
     }
 
     fn read(&self, layer: usize, bytes: u64) {
-        let layer = &self.layers[layer];
-        if layer.state().downloaded {
-            let total = layer.blob.size_bytes;
-            self.teller
-                .hint(bar(layer.id(), "Extracting", bytes, total));
+        if let Some(download) = &self.layers[layer].state().download {
+            download.unpacked(Unpacked::Bytes(bytes));
         }
+    }
+
+    fn failed(&self, layer: usize) {
+        self.layers[layer].state().failed = true;
     }
 
     fn complete(&self, layer: usize) {
         let layer = &self.layers[layer];
-        // What was told of the download goes before what is told of the layer.
-        let following = layer.state().following.take();
+        let (download, following) = {
+            let mut state = layer.state();
+            (state.download.clone(), state.following.take())
+        };
+        if let Some(download) = download {
+            let ours = push::is_ours(&download.start(push::MARK_BYTES));
+            layer.state().ours = ours;
+            // Before everything unpacked is flushed to the disk: these bytes need not be.
+            download.remove();
+            download.unpacked(Unpacked::Complete);
+        }
+        // What is told of this layer goes before what is told of the next.
         if let Some(following) = following {
             let _cancelled = self.runtime.block_on(following).is_err();
         }
-        let mut state_now = layer.state();
-        state_now.told = true;
-        if let Some(download) = state_now.download.clone() {
-            state_now.ours = push::is_ours(&download.start(push::MARK_BYTES));
-            // Before everything unpacked is flushed to the disk: these bytes need not be.
-            download.remove();
-        }
-        drop(state_now);
-        let total = layer.blob.size_bytes;
-        self.teller
-            .tell_blocking(bar(layer.id(), "Extracting", total, total));
-        self.teller
-            .tell_blocking(state(layer.id(), "Pull complete"));
     }
 }

@@ -7,7 +7,7 @@ use conex_api::progress::{Message, ProgressDetail};
 use futures_util::stream::{BoxStream, StreamExt};
 use tokio::sync::mpsc;
 
-use super::blob::{Download, Stage};
+use super::blob::{Download, Stage, Unpacked};
 
 /// Bars are moved at most so often.
 const PACE: Duration = Duration::from_millis(100);
@@ -34,11 +34,6 @@ impl Teller {
     /// Waits for the client; one that is gone hears nothing.
     pub(super) async fn tell(&self, message: Message) {
         let _gone = self.sender.send(message).await.is_err();
-    }
-
-    /// The same on a thread that may block.
-    pub(super) fn tell_blocking(&self, message: Message) {
-        let _gone = self.sender.blocking_send(message).is_err();
     }
 
     /// Only if the client keeps up.
@@ -74,8 +69,12 @@ pub(super) fn bar(id: &str, status: &str, current: u64, total: u64) -> Message {
     }
 }
 
-/// Tells of a download until it ends; says whether it ended well.
+/// Tells of a layer until it is complete, whoever fetches and unpacks it; says whether it has come so far.
 pub(super) async fn follow(teller: &Teller, id: &str, download: &Download) -> bool {
+    fetching(teller, id, download).await && unpacking(teller, id, download).await
+}
+
+async fn fetching(teller: &Teller, id: &str, download: &Download) -> bool {
     let mut stages = download.stages();
     let total = download.shared.blob.size_bytes;
     let mut next = Instant::now();
@@ -104,6 +103,32 @@ pub(super) async fn follow(teller: &Teller, id: &str, download: &Download) -> bo
         }
         tokio::select! {
             changed = stages.changed() => if changed.is_err() { return false },
+            () = teller.gone() => return false,
+        }
+    }
+}
+
+async fn unpacking(teller: &Teller, id: &str, download: &Download) -> bool {
+    let mut unpacking = download.unpacking();
+    let total = download.shared.blob.size_bytes;
+    let mut next = Instant::now();
+    loop {
+        let unpacked = *unpacking.borrow_and_update();
+        match unpacked {
+            Unpacked::Bytes(bytes) => {
+                if bytes > 0 && Instant::now() >= next {
+                    teller.hint(bar(id, "Extracting", bytes, total));
+                    next = Instant::now() + PACE;
+                }
+            }
+            Unpacked::Complete => {
+                teller.tell(bar(id, "Extracting", total, total)).await;
+                teller.tell(state(id, "Pull complete")).await;
+                return true;
+            }
+        }
+        tokio::select! {
+            changed = unpacking.changed() => if changed.is_err() { return false },
             () = teller.gone() => return false,
         }
     }

@@ -324,6 +324,7 @@ impl Pull {
                 })
                 .collect(),
             started: AtomicBool::new(false),
+            ended: tokio::sync::watch::Sender::new(false),
         });
         fetch.announce(&parsed).await;
         let mut tries = 0;
@@ -338,16 +339,26 @@ impl Pull {
             };
             let (engine, progress) = (Arc::clone(&self.engine), Arc::clone(&fetch));
             let done = tokio::task::spawn_blocking(move || {
-                let ended = engine.ingest(incoming, Arc::clone(&progress) as Arc<dyn Progress>);
+                let telling: Arc<dyn Progress> = Arc::new(Arc::clone(&progress));
+                let ended = engine.ingest(incoming, telling);
                 ended.map_err(|error| progress.explain(error))
             });
-            match done.await.map_err(|e| Error::system("pull", &e))? {
+            let done = done.await.unwrap_or_else(|e| {
+                Err(Failure {
+                    error: Error::system("pull", &e),
+                    damaged: false,
+                })
+            });
+            match done {
                 Ok(ingested) => break ingested,
                 Err(Failure { damaged: true, .. }) if tries < TRIES => fetch.reset(),
-                Err(failure) => return Err(failure.error),
+                Err(failure) => {
+                    fetch.end(false).await;
+                    return Err(failure.error);
+                }
             }
         };
-        fetch.finish().await;
+        fetch.end(true).await;
         let rows = fetch.blobs(&parsed, reference.name());
         self.engine.images.remember_blobs(rows).await?;
         if let Some(tag) = names.get(1) {

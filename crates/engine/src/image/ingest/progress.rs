@@ -14,6 +14,9 @@ pub(crate) trait Progress: Send + Sync {
     /// So many bytes of its stream, as it came, have been read in all.
     fn read(&self, layer: usize, bytes: u64);
 
+    /// Its stream could not be unpacked, and before it no other's; told within the ingest.
+    fn failed(&self, _layer: usize) {}
+
     /// It is complete.
     fn complete(&self, layer: usize);
 }
