@@ -3,10 +3,13 @@
 //! Only what commands ask for is kept. It must not know commands.
 
 pub(crate) mod file;
+mod proxies;
 
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+
+pub use proxies::Proxies;
 
 /// Largest settings file read, in bytes.
 const MAX_CONFIG_BYTES: u64 = 16 * 1024 * 1024;
@@ -35,6 +38,8 @@ pub struct Config {
     /// Headers sent with every request.
     #[serde(rename = "HttpHeaders")]
     pub http_headers: indexmap::IndexMap<String, String>,
+    /// What containers are told about proxies, by the engine's address; `default` is for all others.
+    pub proxies: indexmap::IndexMap<String, Proxies>,
     /// What was wrong with the file, for the user.
     #[serde(skip)]
     pub warning: Option<String>,

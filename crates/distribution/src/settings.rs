@@ -44,7 +44,8 @@ pub struct Proxies {
 
 impl Proxies {
     /// These, and from the environment what they leave open.
-    pub(crate) fn or_environment(&self) -> Proxies {
+    #[must_use]
+    pub fn or_environment(&self) -> Proxies {
         let variable = |names: [&str; 2]| {
             names
                 .iter()

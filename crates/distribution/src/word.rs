@@ -91,8 +91,12 @@ pub(crate) fn of_failure(error: &reqwest::Error, url: &Url) -> String {
                 return text;
             }
         }
-        last = error.to_string();
-        resolving |= last == "dns error";
+        let text = error.to_string();
+        resolving |= text == "dns error";
+        last = text
+            .strip_prefix("tunnel error: ")
+            .unwrap_or(&text)
+            .to_owned();
         cause = error.source();
     }
     if resolving {
@@ -101,6 +105,9 @@ pub(crate) fn of_failure(error: &reqwest::Error, url: &Url) -> String {
     match last.as_str() {
         "connection closed before message completed"
         | "end of file before message length reached" => "unexpected EOF".to_owned(),
+        // Of a proxy that is asked for a tunnel.
+        "proxy authorization required" => "Proxy Authentication Required".to_owned(),
+        "unsuccessful" => "the proxy refuses a tunnel".to_owned(),
         _ => last,
     }
 }

@@ -47,6 +47,7 @@ impl Engine {
         };
         let mut warnings = inner.config.warnings.clone();
         warnings.extend(self.missing());
+        let proxies = inner.remote.registries.settings().proxies.or_environment();
         Info {
             id: inner.id.clone(),
             containers: all,
@@ -93,6 +94,9 @@ impl Engine {
             architecture: text(host.machine()),
             index_server_address: "https://index.docker.io/v1/".into(),
             registry_config: Some(registry()),
+            http_proxy: proxies.http.as_deref().map(masked).unwrap_or_default(),
+            https_proxy: proxies.https.as_deref().map(masked).unwrap_or_default(),
+            no_proxy: proxies.none_for.unwrap_or_default(),
             ncpu: std::thread::available_parallelism().map_or(1, |n| n.get() as i64),
             mem_total: memory_bytes(),
             docker_root_dir: inner.root.data().display().to_string(),
@@ -233,4 +237,15 @@ fn os_release(key: &str) -> String {
         .lines()
         .find_map(|l| l.strip_prefix(key)?.strip_prefix('='));
     value.unwrap_or("").trim_matches('"').to_owned()
+}
+
+/// A proxy's URL without its password.
+fn masked(url: &str) -> String {
+    match url.split_once("://") {
+        Some((scheme, rest)) => match rest.rsplit_once('@') {
+            Some((_, host)) => format!("{scheme}://xxxxx:xxxxx@{host}"),
+            None => url.to_owned(),
+        },
+        None => url.to_owned(),
+    }
 }

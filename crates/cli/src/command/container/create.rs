@@ -78,6 +78,11 @@ pub(super) async fn create(
         })?;
     }
     request.host_config.console_size = terminal::size();
+    let engine = client.host().to_string();
+    let proxies = ctx.config().proxy_variables(&engine, matches.list("env"));
+    if !proxies.is_empty() {
+        request.config.env.get_or_insert_default().extend(proxies);
+    }
 
     let policy = matches.str("pull");
     let quiet = matches.bool("quiet");
@@ -134,7 +139,7 @@ async fn pull(
     quiet: bool,
 ) -> Result<(), CliError> {
     let reference = reference.clone().with_default_tag();
-    let client = image::pull::authorized(ctx, &reference)?;
+    let client = image::remote::authorized(ctx, &reference)?;
     let out = (!quiet).then_some(&mut ctx.err);
     image::pull::pull(&client, &reference, platform, out).await
 }
