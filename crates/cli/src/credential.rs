@@ -43,6 +43,18 @@ impl Credentials {
         })
     }
 
+    /// Whether there may be credentials of any registry.
+    pub(crate) fn has_any(&self) -> bool {
+        let filled = |key: &str| match self.file.root().get(key) {
+            Some(Value::Object(entries)) => !entries.is_empty(),
+            Some(Value::String(name)) => !name.is_empty(),
+            _ => false,
+        };
+        ["auths", "credHelpers", "credsStore"]
+            .into_iter()
+            .any(filled)
+    }
+
     /// Those of a registry; without a user and a token if there are none.
     pub(crate) fn get(&self, server: &str) -> Result<AuthConfig, CliError> {
         let mut found = match self.place(server) {
@@ -57,7 +69,10 @@ impl Credentials {
     pub(crate) fn put(&mut self, server: &str, auth: &AuthConfig) -> Result<bool, CliError> {
         match self.place(server) {
             Place::Helper(name) => {
-                helper::store(&name, server, auth)?;
+                helper::store(&name, server, auth).map_err(|error| {
+                    let text = error.text().unwrap_or_default();
+                    CliError::message(format!("Error saving credentials: {text}"))
+                })?;
                 // The file only says that there are some.
                 self.file
                     .auths()
@@ -81,8 +96,19 @@ impl Credentials {
         }
     }
 
-    /// Forgets those of a registry. Says whether there were any.
+    /// Forgets those of a registry, by old names of it too. Says whether there were any.
     pub(crate) fn erase(&mut self, server: &str) -> Result<bool, CliError> {
+        let mut any = self.erase_name(server)?;
+        for scheme in ["https://", "http://"] {
+            let old = format!("{scheme}{server}");
+            if self.file.auths().contains_key(&old) {
+                any |= self.erase_name(&old)?;
+            }
+        }
+        Ok(any)
+    }
+
+    fn erase_name(&mut self, server: &str) -> Result<bool, CliError> {
         let before = self.file.auths().shift_remove(server);
         let helper = match self.place(server) {
             Place::Helper(name) => {
@@ -163,6 +189,11 @@ pub(crate) fn server_of(reference: &Reference) -> String {
 pub(crate) fn header(auth: &AuthConfig) -> String {
     let json = serde_json::to_vec(auth).expect("credentials are a JSON object");
     URL_SAFE.encode(json)
+}
+
+/// `X-Registry-Config`: credentials by registry.
+pub(crate) fn config_header(auths: &Value) -> String {
+    URL_SAFE.encode(auths.to_string())
 }
 
 #[cfg(test)]

@@ -60,7 +60,8 @@ fn run(ctx: &mut Context, matches: &Matches) -> Result<ExitCode, CliError> {
     let mut store = Credentials::open(&ctx.globals.config_dir)?;
     let mut auth = AuthConfig::default();
     if username.is_empty() && password.is_empty() {
-        auth = store.get(&server)?;
+        // Where they cannot be had the user is asked.
+        auth = store.get(&server).unwrap_or_default();
         if !auth.username.is_empty() || !auth.identity_token.is_empty() {
             writeln!(ctx.out, "Authenticating with existing credentials...")?;
             ctx.out.flush()?;
@@ -77,7 +78,7 @@ fn run(ctx: &mut Context, matches: &Matches) -> Result<ExitCode, CliError> {
     if username.is_empty() || password.is_empty() {
         if !isatty(rustix::stdio::stdin()) {
             return Err(CliError::message(
-                "cannot perform an interactive login from a non TTY device",
+                "Error: Cannot perform an interactive login from a non TTY device",
             ));
         }
         if username.is_empty() {

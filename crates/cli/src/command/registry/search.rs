@@ -7,7 +7,7 @@ use conex_client::query;
 use conex_spec::reference::Reference;
 use serde_json::{Value, json};
 
-use crate::command::image::pull::authorized;
+use crate::command::image::remote::authorized;
 use crate::command::{Args, Command};
 use crate::context::Context;
 use crate::error::CliError;
