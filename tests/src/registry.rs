@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
+use crate::client::{Cli, Client, engine_for};
 use crate::fixture::{self, Fixture};
 use crate::{skip, workspace};
 
@@ -324,6 +325,50 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(bytes).expect("memory takes everything");
     encoder.finish().expect("memory takes everything")
+}
+
+/// A registry and an engine beside it for one case.
+pub fn with_registry(client: Client, access: Access, case: impl FnOnce(&Cli<'_>, &Registry)) {
+    let (Some(registry), Some(engine)) = (Registry::start(access), engine_for(client)) else {
+        return;
+    };
+    case(&engine.cli(client), &registry);
+}
+
+/// Makes each named function, `fn(&Cli<'_>, &Registry)`, two tests, `<name>::conex` and `<name>::docker`, each with a
+/// registry and an engine of its own.
+#[macro_export]
+macro_rules! under_both_clients_with_registry {
+    ($access:expr; $($case:ident),* $(,)?) => {
+        $(mod $case {
+            use $crate::client::Client;
+            use $crate::registry::with_registry;
+
+            use super::*;
+
+            #[test]
+            fn conex() {
+                with_registry(Client::Conex, $access, super::$case);
+            }
+
+            #[test]
+            fn docker() {
+                with_registry(Client::Docker, $access, super::$case);
+            }
+        })*
+    };
+}
+
+/// The layers of an image that runs: a root, and content that differs from seed to seed; `None`, with the reason
+/// printed, where there is no root.
+pub fn runnable_layers(seed: u64) -> Option<Vec<Vec<u8>>> {
+    match busybox() {
+        Ok(root) => Some(vec![root, tar_of(&[("file", &noise(300_000, seed))])]),
+        Err(reason) => {
+            skip(&reason);
+            None
+        }
+    }
 }
 
 /// A tar of a root that runs.

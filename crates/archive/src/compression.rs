@@ -4,7 +4,9 @@
 //! How much a stream may expand to is the consumer's to limit; it sees every
 //! byte that comes out.
 
+mod blocks;
 pub mod gzip;
+pub mod zstd;
 
 use std::fmt;
 use std::io::{self, BufRead, Cursor, Read};
@@ -94,7 +96,7 @@ pub fn decompress(
             Box::new(liblzma::bufread::XzDecoder::new_stream(stream, decoder))
         }
         Format::Zstd => {
-            let mut decoder = zstd::stream::read::Decoder::with_buffer(stream)?;
+            let mut decoder = ::zstd::stream::read::Decoder::with_buffer(stream)?;
             decoder.window_log_max(ZSTD_WINDOW_LOG)?;
             Box::new(decoder)
         }

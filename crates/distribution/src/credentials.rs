@@ -1,6 +1,8 @@
 //! Who asks: user and password, an identity token, or a ready registry token; and their form in the headers of the
 //! Engine API. Pure.
 
+use std::collections::HashMap;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -52,12 +54,24 @@ impl Credentials {
         if value.is_empty() {
             return Ok(Self::default());
         }
-        let json = LENIENT_URL
-            .decode(value)
-            .or_else(|_| LENIENT.decode(value))
-            .map_err(|_| InvalidHeader)?;
-        let read: Self = serde_json::from_slice(&json).map_err(|_| InvalidHeader)?;
-        Ok(read.completed())
+        Ok(of_header::<Self>(value)?.completed())
+    }
+
+    /// Reads `X-Registry-Config`: base64 of a JSON object with credentials by registry, as `config.json` names them.
+    /// The keys of the answer are as references name registries. Empty is none.
+    ///
+    /// # Errors
+    /// [`InvalidHeader`].
+    pub fn by_registry(value: &str) -> Result<HashMap<String, Self>, InvalidHeader> {
+        let value = value.trim();
+        if value.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let read: HashMap<String, Self> = of_header(value)?;
+        let named = |(server, credentials): (String, Self)| {
+            (crate::login::registry_of(&server), credentials.completed())
+        };
+        Ok(read.into_iter().map(named).collect())
     }
 
     /// User and password out of `auth` where they are missing.
@@ -98,6 +112,14 @@ impl Credentials {
     }
 }
 
+fn of_header<T: serde::de::DeserializeOwned>(value: &str) -> Result<T, InvalidHeader> {
+    let json = LENIENT_URL
+        .decode(value)
+        .or_else(|_| LENIENT.decode(value))
+        .map_err(|_| InvalidHeader)?;
+    serde_json::from_slice(&json).map_err(|_| InvalidHeader)
+}
+
 impl std::fmt::Debug for Credentials {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Credentials")
@@ -133,6 +155,17 @@ mod tests {
         let header = STANDARD.encode(r#"{"auth":"YW5uOnNlOmNyZXQ="}"#);
         let read = Credentials::from_header(&header).unwrap();
         assert_eq!((&*read.username, &*read.password), ("ann", "se:cret"));
+    }
+
+    #[test]
+    fn credentials_of_several_registries_are_found_by_the_names_in_references() {
+        let json = r#"{"https://index.docker.io/v1/":{"username":"ann","password":"a"},
+                       "https://r.lan:5000/v2/":{"auth":"Ym9iOmI="}}"#;
+        let read = Credentials::by_registry(&URL_SAFE.encode(json)).unwrap();
+        assert_eq!(read["docker.io"].password, "a");
+        assert_eq!(read["r.lan:5000"].username, "bob");
+        assert!(Credentials::by_registry("").unwrap().is_empty());
+        assert!(Credentials::by_registry("e30x").is_err());
     }
 
     #[test]

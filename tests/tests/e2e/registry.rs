@@ -2,50 +2,14 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use conex_tests::client::{Cli, Client, engine_for};
+use conex_tests::client::{Cli, Client};
 use conex_tests::engine::Engine;
 use conex_tests::proxy::{Fault, Proxy};
-use conex_tests::registry::{Access, Registry, busybox, noise, tar_of};
-use conex_tests::skip;
+use conex_tests::registry::{Access, Registry, busybox, runnable_layers as layers, tar_of};
+use conex_tests::{skip, under_both_clients_with_registry};
 use serde_json::Value;
 
-/// A root that runs, and a layer of content above it.
-fn layers(seed: u64) -> Option<Vec<Vec<u8>>> {
-    match busybox() {
-        Ok(root) => Some(vec![root, tar_of(&[("file", &noise(300_000, seed))])]),
-        Err(reason) => {
-            skip(&reason);
-            None
-        }
-    }
-}
-
-fn with_registry(client: Client, access: Access, case: impl FnOnce(&Cli<'_>, &Registry)) {
-    let (Some(registry), Some(engine)) = (Registry::start(access), engine_for(client)) else {
-        return;
-    };
-    case(&engine.cli(client), &registry);
-}
-
-macro_rules! under_both_clients_with {
-    ($access:expr; $($case:ident),* $(,)?) => {
-        $(mod $case {
-            use super::*;
-
-            #[test]
-            fn conex() {
-                with_registry(Client::Conex, $access, super::$case);
-            }
-
-            #[test]
-            fn docker() {
-                with_registry(Client::Docker, $access, super::$case);
-            }
-        })*
-    };
-}
-
-under_both_clients_with! { Access::Open;
+under_both_clients_with_registry! { Access::Open;
     an_image_is_pulled_run_pushed_removed_and_pulled_again,
     a_run_pulls_what_is_missing_and_obeys_its_policy,
     an_index_gives_the_platforms_image,
@@ -55,7 +19,7 @@ under_both_clients_with! { Access::Open;
     tags_of_a_repository_are_pushed_together,
 }
 
-under_both_clients_with! { Access::Password;
+under_both_clients_with_registry! { Access::Password;
     a_login_opens_a_registry_and_a_logout_closes_it,
 }
 
@@ -342,7 +306,7 @@ fn a_login_opens_a_registry_and_a_logout_closes_it(cli: &Cli<'_>, registry: &Reg
     assert_ne!(error.code, Some(0), "{error}");
 }
 
-under_both_clients_with! { Access::Open;
+under_both_clients_with_registry! { Access::Open;
     a_token_is_fetched_from_the_realm_and_shown,
     a_search_lists_what_the_index_found,
 }

@@ -79,8 +79,12 @@ pub struct PullOptions {
 pub struct PushOptions {
     /// A tag; empty takes the name's, and without one all tags.
     pub tag: String,
-    /// Platform, `os[/arch[/variant]]`.
+    /// The platform the image must be for, as JSON of the image specification.
     pub platform: Option<String>,
+    /// `gzip` or `zstd`: what every layer is to be sent as; empty: in any form the registry can have it.
+    pub compression: String,
     /// The header `X-Registry-Auth`; empty is nobody.
     pub auth: String,
+    /// The header `X-Registry-Config`: credentials of other registries, from which layers may have to come again.
+    pub other_auths: String,
 }

@@ -11,9 +11,10 @@
 //! [`VERSION`]: whoever has unpacked such a stream can make it again. Source: RFC 1951, RFC 1952.
 
 use std::io::{self, Read, Write};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use flate2::{Compress, Compression, Crc, FlushCompress};
+
+use super::blocks;
 
 /// Grows when the same content gives other bytes: another block size, level or deflate.
 pub const VERSION: u8 = 1;
@@ -27,93 +28,34 @@ const LEVEL: u8 = 6;
 const BLOCK_BYTES: usize = 512 * 1024;
 /// An empty last block, in fixed codes.
 const END: [u8; 2] = [3, 0];
-/// Blocks waiting for each worker, and finished ones waiting for their turn.
-const AHEAD: usize = 2;
 
 /// Compresses all of `source` into `sink`, on as many threads as there are processors.
 ///
 /// Errors are those of the source and the sink; what was written by then is of no use.
 pub fn compress(source: &mut dyn Read, sink: &mut dyn Write) -> io::Result<()> {
-    let workers = std::thread::available_parallelism().map_or(1, usize::from);
-    compress_on(workers, source, sink)
-}
-
-struct Block {
-    content: Vec<u8>,
-    deflated: io::Result<Vec<u8>>,
-    crc: Crc,
+    compress_on(blocks::workers(), source, sink)
 }
 
 fn compress_on(workers: usize, source: &mut dyn Read, sink: &mut dyn Write) -> io::Result<()> {
-    std::thread::scope(|scope| {
-        let mut lanes = Vec::with_capacity(workers);
-        for _ in 0..workers {
-            let (to_worker, blocks) = sync_channel::<Vec<u8>>(AHEAD);
-            let (done, from_worker) = sync_channel::<Block>(AHEAD);
-            std::thread::Builder::new()
-                .name("compress".to_owned())
-                .spawn_scoped(scope, move || work(&blocks, &done))?;
-            lanes.push((to_worker, from_worker));
-        }
-        drive(&lanes, source, sink)
-    })
-}
-
-type Lane = (SyncSender<Vec<u8>>, Receiver<Block>);
-
-/// Block n goes to worker n modulo their number, and comes back in this order.
-fn drive(lanes: &[Lane], source: &mut dyn Read, sink: &mut dyn Write) -> io::Result<()> {
-    let gone = || io::Error::other("a compressing thread has ended");
     let mut total = Crc::new();
-    let mut spare = Vec::new();
-    let mut write = |number: usize, sink: &mut dyn Write| -> io::Result<Vec<u8>> {
-        let block = lanes[number % lanes.len()].1.recv().map_err(|_| gone())?;
-        sink.write_all(&block.deflated?)?;
-        total.combine(&block.crc);
-        Ok(block.content)
-    };
     sink.write_all(&HEADER)?;
-    let (mut sent, mut written) = (0, 0);
-    loop {
-        let mut content: Vec<u8> = std::mem::take(&mut spare);
-        content.clear();
-        source.take(BLOCK_BYTES as u64).read_to_end(&mut content)?;
-        if content.is_empty() {
-            break;
+    let compressor = || {
+        let mut deflate = Compress::new(Compression::new(u32::from(LEVEL)), false);
+        move |content: &[u8]| {
+            let mut crc = Crc::new();
+            crc.update(content);
+            Ok((deflate_block(&mut deflate, content)?, crc))
         }
-        let lane = &lanes[sent % lanes.len()];
-        lane.0.send(content).map_err(|_| gone())?;
-        sent += 1;
-        if sent - written >= lanes.len() * AHEAD {
-            spare = write(written, sink)?;
-            written += 1;
-        }
-    }
-    while written < sent {
-        write(written, sink)?;
-        written += 1;
-    }
+    };
+    let mut take = |(deflated, crc): (Vec<u8>, Crc)| {
+        total.combine(&crc);
+        sink.write_all(&deflated)
+    };
+    blocks::compress(workers, BLOCK_BYTES, source, compressor, &mut take)?;
     sink.write_all(&END)?;
     sink.write_all(&total.sum().to_le_bytes())?;
     sink.write_all(&total.amount().to_le_bytes())?;
     sink.flush()
-}
-
-fn work(blocks: &Receiver<Vec<u8>>, done: &SyncSender<Block>) {
-    let mut deflate = Compress::new(Compression::new(u32::from(LEVEL)), false);
-    while let Ok(content) = blocks.recv() {
-        let mut crc = Crc::new();
-        crc.update(&content);
-        let deflated = deflate_block(&mut deflate, &content);
-        let block = Block {
-            content,
-            deflated,
-            crc,
-        };
-        if done.send(block).is_err() {
-            return;
-        }
-    }
 }
 
 fn deflate_block(deflate: &mut Compress, content: &[u8]) -> io::Result<Vec<u8>> {

@@ -8,6 +8,7 @@ pub mod ls;
 pub mod prune;
 pub mod pull;
 pub mod push;
+pub(crate) mod remote;
 pub mod rm;
 pub mod save;
 pub mod tag;

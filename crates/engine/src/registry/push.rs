@@ -9,7 +9,11 @@
 //! manifest: the one the image came with if every blob is one of its own, else a new one
 //! ```
 //!
-//! What a layer was sent as is remembered, so that a second push sends the same digests and no bytes.
+//! What a layer was sent as is remembered, so that a second push sends the same digests and no bytes. A compression
+//! that was asked for leaves out every blob of another.
+
+mod compression;
+mod manifest;
 
 use std::collections::HashMap;
 use std::io::{self, BufReader};
@@ -21,12 +25,14 @@ use conex_api::progress::{Message, ProgressDetail};
 use conex_archive::compression::gzip;
 use conex_distribution::{Credentials, Repository, Started, Watch};
 use conex_spec::digest::{Digest, Sha256};
-use conex_spec::image::{Descriptor, Document, Manifest, media_type};
+use conex_spec::image::{Descriptor, media_type};
+use conex_spec::platform::Platform;
 use conex_spec::reference::Reference;
 use conex_store::records::blobs::BlobRecord;
-use conex_store::records::images::ManifestRecord;
 use futures_util::stream::BoxStream;
 
+use self::compression::Compression;
+use self::manifest::{Kept, kept, manifest};
 use super::blob::Download;
 use super::progress::{Teller, bar, state};
 use super::refused;
@@ -50,7 +56,8 @@ pub(super) fn is_ours(start: &[u8]) -> bool {
 impl Engine {
     /// Sends an image, or without a tag all of its repository here.
     ///
-    /// Errors: an invalid name, no such image; whatever the registry says is told in band.
+    /// Errors: an invalid name, platform or compression, no such image, none of the platform; whatever the registry
+    /// says is told in band.
     pub async fn image_push(
         &self,
         name: &str,
@@ -65,6 +72,9 @@ impl Engine {
             "" => reference,
             tag => reference.with_tag(tag).map_err(|e| invalid(&e))?,
         };
+        let platform = options.platform.as_deref().map(wanted_platform);
+        let platform = platform.transpose()?;
+        let compression = Compression::parse(&options.compression)?;
         let engine = Arc::clone(&self.inner);
         let names = match reference.tag() {
             Some(_) => vec![reference.clone()],
@@ -79,17 +89,33 @@ impl Engine {
         let mut images = Vec::new();
         for name in names {
             let image = engine.images.find(&name.to_string());
-            images.push((image.map_err(|_| missing(&name))?, name));
+            let image = image.map_err(|_| missing(&name))?;
+            let of = image.config.platform();
+            if let Some(wanted) = platform
+                .as_ref()
+                .filter(|wanted| wanted.rank(&of).is_none())
+            {
+                return Err(Error::not_found(format!(
+                    "image with reference {} was found but its platform ({of}) does not match the \
+                     specified platform ({wanted})",
+                    name.familiar()
+                )));
+            }
+            images.push((image, name));
         }
         if images.is_empty() {
             return Err(missing(&reference));
         }
         let credentials = Credentials::from_header(&options.auth).unwrap_or_default();
+        let others = Credentials::by_registry(&options.other_auths).unwrap_or_default();
         let (gone, over) = tokio::sync::oneshot::channel::<()>();
         let (teller, messages) = Teller::new(gone);
         let push = Push {
             engine,
+            domain: reference.domain().to_owned(),
             credentials,
+            others,
+            compression,
             teller,
         };
         tokio::spawn(async move {
@@ -109,10 +135,26 @@ impl Engine {
     }
 }
 
+/// `platform` of a push, with Docker's words for what is none.
+fn wanted_platform(text: &str) -> Result<Platform, Error> {
+    let platform: Platform = serde_json::from_str(text)
+        .map_err(|e| Error::invalid(format!("failed to parse platform: {e}")))?;
+    match platform.os.is_empty() || platform.architecture.is_empty() {
+        true => Err(Error::invalid("both OS and Architecture must be provided")),
+        false => Ok(platform),
+    }
+}
+
 /// One client's wish.
 struct Push {
     engine: Arc<Inner>,
+    /// The registry that is pushed to, and who the client is there.
+    domain: String,
     credentials: Credentials,
+    /// Who it is elsewhere, by registry.
+    others: HashMap<String, Credentials>,
+    /// What every layer is to be sent as, if the client said so.
+    compression: Option<Compression>,
     teller: Teller,
 }
 
@@ -123,6 +165,8 @@ struct Layer {
     /// The blob of the manifest the image came with.
     wanted: Option<Descriptor>,
     known: Vec<BlobRecord>,
+    /// Blobs in another form are of no use.
+    compression: Option<Compression>,
 }
 
 /// What the registry has of a layer in the end.
@@ -130,12 +174,6 @@ struct Sent {
     diff_id: Digest,
     blob: Descriptor,
     ours: bool,
-}
-
-/// The image's own manifest.
-struct Kept {
-    manifest: Manifest,
-    record: ManifestRecord,
 }
 
 impl Push {
@@ -155,7 +193,7 @@ impl Push {
 
     async fn send(&self, image: &Image, name: &Reference) -> Result<(), Error> {
         let (config, documents) = self.engine.images.documents_of(&image.id).await?;
-        let kept = kept(image, documents);
+        let kept = kept(image, documents, self.compression);
         let layers = self.layers(image, kept.as_ref()).await?;
         for layer in &layers {
             self.teller
@@ -221,6 +259,7 @@ impl Push {
                 diff_id: diff_id.clone(),
                 wanted: kept.map(|kept| kept.manifest.layers[index].clone()),
                 known: self.engine.images.blobs_of(diff_id).await?,
+                compression: self.compression,
             });
         }
         Ok(layers)
@@ -342,9 +381,13 @@ impl Push {
             .filter(|known| known.digest == wanted.digest.as_str() && !known.repository.is_empty());
         for place in places.take(MAX_CANDIDATES) {
             let reference = Reference::parse(&place.repository).ok()?;
-            // The credentials are for the registry that is pushed to.
+            let nobody = Credentials::default();
+            let credentials = match reference.domain() == self.domain {
+                true => &self.credentials,
+                false => self.others.get(reference.domain()).unwrap_or(&nobody),
+            };
             let registries = &self.engine.remote.registries;
-            let opened = registries.pull(&reference, &Credentials::default()).await;
+            let opened = registries.pull(&reference, credentials).await;
             let Ok(repository) = opened.map(Arc::new) else {
                 continue;
             };
@@ -370,6 +413,7 @@ impl Push {
         image: &Image,
         layer: &Layer,
     ) -> Result<(std::fs::File, Descriptor), Error> {
+        let compression = layer.form();
         let engine = Arc::clone(&self.engine);
         let mut archive = engine.layer_archive(image, layer.index)?;
         let compressing = tokio::task::spawn_blocking(move || {
@@ -381,13 +425,13 @@ impl Push {
             };
             let mut archive = BufReader::with_capacity(PIECE_BYTES, &mut archive);
             let mut buffered = io::BufWriter::with_capacity(PIECE_BYTES, &mut sink);
-            gzip::compress(&mut archive, &mut buffered)?;
+            compression.compress(&mut archive, &mut buffered)?;
             drop(buffered);
             let (digest, bytes) = (sink.hash.finish(), sink.bytes);
             conex_sys::memory::trim();
             Ok::<_, io::Error>((
                 file,
-                Descriptor::new(media_type::DOCKER_LAYER_GZIP, digest, bytes),
+                Descriptor::new(compression.media_type(), digest, bytes),
             ))
         });
         compressing
@@ -433,6 +477,13 @@ impl Push {
 }
 
 impl Layer {
+    /// What it is compressed with if that is done here: as asked, or as the manifest's own blob was here before.
+    fn form(&self) -> Compression {
+        let before = self.candidates().into_iter().find(|(_, ours)| *ours);
+        let before = before.and_then(|(blob, _)| Compression::of(&blob.media_type));
+        self.compression.or(before).unwrap_or(Compression::Gzip)
+    }
+
     /// Blobs the registry may have, the manifest's own alone if there is one; and whether they are ours.
     fn candidates(&self) -> Vec<(Descriptor, bool)> {
         let mut found: Vec<(Descriptor, bool)> = Vec::new();
@@ -447,6 +498,10 @@ impl Layer {
             };
             // Registries must not be given what they may not pass on; such a layer is sent as an ordinary one.
             let foreign = media_type::is_foreign_layer(&known.media_type);
+            let asked = self.compression;
+            if asked.is_some_and(|asked| !asked.is_that_of(&known.media_type)) {
+                continue;
+            }
             let blob = Descriptor::new(&known.media_type, digest, size);
             if !foreign && !found.iter().any(|(b, _)| b.digest == blob.digest) {
                 found.push((blob, ours(&known.digest)));
@@ -481,67 +536,6 @@ fn sibling(name: &Reference, layers: &[Layer]) -> Option<String> {
         .into_iter()
         .max_by_key(|(_, count)| *count)
         .map(|(from, _)| from)
-}
-
-/// The manifest an image came with.
-fn kept(image: &Image, documents: Vec<ManifestRecord>) -> Option<Kept> {
-    documents.into_iter().find_map(|record| {
-        let document = Document::load(&record.content, Some(&record.media_type)).ok()?;
-        match document {
-            Document::Manifest(manifest)
-                if manifest.config.digest == image.id
-                    && manifest.layers.len() == image.config.rootfs.diff_ids.len() =>
-            {
-                Some(Kept { manifest, record })
-            }
-            _ => None,
-        }
-    })
-}
-
-/// The image's own manifest if the registry has every blob of it, else one of what it has.
-fn manifest(
-    image: &Image,
-    config: &[u8],
-    kept: Option<Kept>,
-    layers: Vec<Descriptor>,
-) -> Result<ManifestRecord, Error> {
-    if let Some(kept) = kept {
-        let mut own = kept.manifest.layers.iter().zip(&layers);
-        if own.all(|(own, sent)| own.digest == sent.digest) {
-            return Ok(kept.record);
-        }
-    }
-    let docker = layers
-        .iter()
-        .all(|layer| !layer.media_type.starts_with("application/vnd.oci."));
-    let (own, of_config) = match docker {
-        true => (media_type::DOCKER_MANIFEST, media_type::DOCKER_CONFIG),
-        false => (media_type::OCI_MANIFEST, media_type::OCI_CONFIG),
-    };
-    let oci_name = |layer: Descriptor| match layer.media_type.as_str() {
-        media_type::DOCKER_LAYER_GZIP if !docker => Descriptor {
-            media_type: media_type::OCI_LAYER_GZIP.to_owned(),
-            ..layer
-        },
-        _ => layer,
-    };
-    let manifest = Manifest {
-        schema_version: 2,
-        media_type: Some(own.to_owned()),
-        artifact_type: None,
-        config: Descriptor::new(of_config, image.id.clone(), config.len() as u64),
-        layers: layers.into_iter().map(oci_name).collect(),
-        subject: None,
-        annotations: std::collections::BTreeMap::new(),
-    };
-    let content = serde_json::to_vec_pretty(&manifest)
-        .map_err(|e| Error::system("write the manifest", &e))?;
-    Ok(ManifestRecord {
-        digest: Digest::of(&content).to_string(),
-        media_type: own.to_owned(),
-        content,
-    })
 }
 
 /// What a registry says to a push.

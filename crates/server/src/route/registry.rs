@@ -13,7 +13,11 @@ use crate::error::Error;
 
 /// Who the client is to the registry (COMPAT D1.17).
 fn auth_header(call: &Call) -> String {
-    let header = call.request.headers().get("x-registry-auth");
+    header(call, "x-registry-auth")
+}
+
+fn header(call: &Call, name: &str) -> String {
+    let header = call.request.headers().get(name);
     let value = header.and_then(|value| value.to_str().ok());
     value.unwrap_or_default().to_owned()
 }
@@ -41,7 +45,13 @@ pub(super) async fn push(call: &Call, name: String) -> Result<Response<Body>, Er
     let options = PushOptions {
         tag: query.get("tag").unwrap_or_default().to_owned(),
         platform: query.non_empty("platform").map(str::to_owned),
+        // The name Podman's API has for it.
+        compression: query
+            .get("compressionFormat")
+            .unwrap_or_default()
+            .to_owned(),
         auth: auth_header(call),
+        other_auths: header(call, "x-registry-config"),
     };
     let messages = call.engine().image_push(&name, options).await?;
     Ok(progress(call, messages))
