@@ -18,6 +18,7 @@ mod help;
 pub mod image;
 pub mod inspect;
 pub mod man;
+pub mod manifest;
 pub mod network;
 pub mod registry;
 pub mod system;

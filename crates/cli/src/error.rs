@@ -17,6 +17,9 @@ pub enum CliError {
     /// The engine refused or could not be reached.
     #[error(transparent)]
     Client(#[from] conex_client::Error),
+    /// A registry that is asked without an engine refused or could not be reached.
+    #[error(transparent)]
+    Registry(#[from] conex_distribution::Error),
     /// A complete text with the exit code it stands for; an empty text prints nothing.
     #[error("{text}")]
     Status {

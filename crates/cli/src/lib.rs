@@ -15,6 +15,7 @@ pub mod filter;
 pub mod flag;
 pub mod listing;
 mod man;
+mod manifests;
 pub mod output;
 mod plugin;
 mod progress;

@@ -37,7 +37,6 @@ mod address;
 mod addresses;
 pub mod bridge;
 mod conntrack;
-mod dns;
 mod endpoint;
 mod firewall;
 #[cfg(test)]

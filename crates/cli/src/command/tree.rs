@@ -1,8 +1,8 @@
 //! The tree: every name and what it leads to, in the order help lists them.
 
 use super::{
-    Entry, Section, completion, container, context, image, inspect, man, network, registry, system,
-    volume,
+    Entry, Section, completion, container, context, image, inspect, man, manifest, network,
+    registry, system, volume,
 };
 
 /// The names after the program's own.
@@ -21,6 +21,11 @@ pub static ROOT: &[Entry] = &[
     Entry::group("container", "Manage containers", CONTAINER),
     Entry::group("context", "Manage contexts", CONTEXT),
     Entry::group("image", "Manage images", IMAGE),
+    Entry::group(
+        "manifest",
+        "Manage image manifests and manifest lists",
+        MANIFEST,
+    ),
     Entry::group("network", "Manage networks", NETWORK),
     Entry::group("system", "Manage the engine", SYSTEM),
     Entry::group("volume", "Manage volumes", VOLUME),
@@ -123,6 +128,15 @@ static IMAGE: &[Entry] = &[
     Entry::command("save", &image::save::COMMAND),
     Entry::command("tag", &image::tag::COMMAND),
     Entry::command("verify", &image::verify::COMMAND),
+];
+
+/// `conex manifest …`.
+static MANIFEST: &[Entry] = &[
+    Entry::command("annotate", &manifest::annotate::COMMAND),
+    Entry::command("create", &manifest::create::COMMAND),
+    Entry::command("inspect", &manifest::inspect::COMMAND),
+    Entry::command("push", &manifest::push::COMMAND),
+    Entry::command("rm", &manifest::rm::COMMAND),
 ];
 
 /// `conex volume …`.

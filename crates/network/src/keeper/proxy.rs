@@ -33,7 +33,6 @@ pub(super) enum Source {
     Stream,
     Client,
     Timer,
-    Resolver,
 }
 
 impl Source {
@@ -49,7 +48,6 @@ impl Source {
             2 => Source::Stream,
             3 => Source::Client,
             4 => Source::Timer,
-            5 => Source::Resolver,
             _ => return None,
         };
         Some((kind, data & ((1 << 56) - 1)))
@@ -173,8 +171,6 @@ impl Proxy {
                 self.datagrams.forget_idle();
                 self.tick();
             }
-            // Somebody else's.
-            Source::Resolver => {}
         }
     }
 
