@@ -11,6 +11,7 @@ pub mod fixture;
 pub mod forward;
 pub mod http;
 pub mod leftovers;
+pub mod nameserver;
 pub mod netns;
 pub mod process;
 pub mod proxy;

@@ -29,6 +29,7 @@ mod record;
 mod release;
 mod remove;
 pub(crate) mod resolv;
+mod resolver;
 mod restore;
 mod sandbox;
 pub(crate) mod settings;
@@ -47,6 +48,7 @@ use crate::engine::OpenError;
 pub(crate) use attach::{Attached, Plan};
 pub use config::{DefaultBridge, NetworkConfig};
 pub(crate) use record::{Driver, Record};
+pub(crate) use resolver::Outside;
 pub(crate) use restore::Survivor;
 pub(crate) use sandbox::{Joined, Sandbox, addresses};
 

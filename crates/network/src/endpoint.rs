@@ -33,6 +33,10 @@ pub struct Endpoint {
     /// subnet for each family.
     #[serde(default)]
     pub routers: (Option<Ipv4Addr>, Option<Ipv6Addr>),
+    /// What it is called on its network, its container's own name first.
+    /// Empty where names are not resolved.
+    #[serde(default)]
+    pub names: Vec<String>,
     /// What `Keeper::connect` published.
     pub ports: Vec<PortBinding>,
 }
@@ -54,6 +58,7 @@ impl Endpoint {
             ipv6: None,
             default_route: true,
             routers: (None, None),
+            names: Vec::new(),
             ports: Vec::new(),
         }
     }

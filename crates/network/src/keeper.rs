@@ -13,12 +13,17 @@
 //! The netkeeper ends when there is no daemon and no endpoint.
 
 mod client;
+mod connection;
 mod datagram;
+mod directory;
+mod forward;
+mod inside;
 mod link;
 mod ports;
 mod process;
 mod protocol;
 mod proxy;
+mod resolve;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -27,4 +32,6 @@ mod watch;
 pub use client::{Config, Keeper, KeeperError};
 pub use link::LinkFailure;
 pub use process::{ProcessError, run};
-pub use protocol::{Forwarding, LostPort, Options, Publish, State};
+pub use protocol::{
+    AskedFrom, Forwarding, LostPort, Nickname, Options, Publish, Resolver, State, Upstream,
+};

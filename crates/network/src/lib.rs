@@ -37,6 +37,7 @@ mod address;
 mod addresses;
 pub mod bridge;
 mod conntrack;
+mod dns;
 mod endpoint;
 mod firewall;
 #[cfg(test)]

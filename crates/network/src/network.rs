@@ -31,6 +31,10 @@ pub struct Ipv6Config {
 pub struct Network {
     /// 64 hexadecimal digits.
     pub id: String,
+    /// What its containers may put behind the names of their neighbours; empty
+    /// where names are not resolved.
+    #[serde(default)]
+    pub name: String,
     /// Name of the bridge: at most 15 bytes, `conex0` for the default network.
     pub bridge: String,
     /// IPv4, unless the network has none.

@@ -24,6 +24,8 @@ pub(crate) use transaction::{Nft, NftError, Notice, Transaction};
 pub(crate) enum Family {
     /// IPv4 and IPv6.
     Inet = 1,
+    /// IPv4 alone.
+    Ipv4 = 2,
     /// Frames on bridges.
     Bridge = 7,
 }

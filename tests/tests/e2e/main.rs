@@ -13,6 +13,8 @@ mod cp;
 mod crowd;
 mod daemon;
 mod disk;
+mod dns;
+mod dns_survival;
 mod exec;
 mod export;
 mod full_disk;

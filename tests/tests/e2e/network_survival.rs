@@ -42,7 +42,7 @@ fn answers_soon(from: &Namespace, address: &str) {
     }
 }
 
-fn netkeepers(engine: &Engine) -> Vec<u32> {
+pub(crate) fn netkeepers(engine: &Engine) -> Vec<u32> {
     let ids = leftovers::container_ids(&engine.data_root());
     let processes = leftovers::processes(&engine.exec_root(), &ids);
     let is_keeper = |pid: &u32| {
@@ -52,7 +52,7 @@ fn netkeepers(engine: &Engine) -> Vec<u32> {
     processes.into_iter().filter(is_keeper).collect()
 }
 
-fn kill(pid: u32) {
+pub(crate) fn kill(pid: u32) {
     let pid = i32::try_from(pid)
         .ok()
         .and_then(rustix::process::Pid::from_raw);

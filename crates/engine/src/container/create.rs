@@ -42,13 +42,9 @@ impl Engine {
             .await?;
         let _held = Held::take(&engine, &id, &image, &config.image)?;
         merge::merge(&mut config, image.config.config.as_ref())?;
-        let mut warnings = validate::normalise(&engine.config, &mut config, &mut host_config, &id)?;
-        let networking_config = engine.normalise_networks(
-            &mut config,
-            &mut host_config,
-            networking_config,
-            &mut warnings,
-        )?;
+        let warnings = validate::normalise(&engine.config, &mut config, &mut host_config, &id)?;
+        let networking_config =
+            engine.normalise_networks(&mut config, &mut host_config, networking_config)?;
         let (path, args) = merge::command(&config)?;
         let wanted = name
             .as_deref()

@@ -7,22 +7,23 @@ use std::net::IpAddr;
 
 use conex_spec::digest::Digest;
 
-use super::Container;
 use super::link::Link;
+use super::{Container, Record};
 use crate::Error;
 use crate::engine::Inner;
 use crate::network::hosts::{self, first_lines, own_names};
 use crate::network::resolv::{BEHIND_STUB, Reach, Resolv};
-use crate::network::{Sandbox, addresses};
+use crate::network::{Outside, Sandbox, addresses};
 
 impl Inner {
-    /// Writes the files of a container that starts. Blocks.
+    /// Writes the files of a container that starts, and says whom its resolver
+    /// is to ask if it gets one. Blocks.
     pub(super) fn write_files(
         &self,
         container: &Container,
         sandbox: &Sandbox,
         links: &[Link],
-    ) -> Result<(), Error> {
+    ) -> Result<Outside, Error> {
         let config = &container.record.config;
         let full_name = match config.domainname.is_empty() {
             true => format!("{}\n", config.hostname),
@@ -87,25 +88,37 @@ impl Inner {
         Ok(vec![address])
     }
 
-    fn write_resolv(&self, container: &Container, sandbox: &Sandbox) -> Result<(), Error> {
+    /// Writes `resolv.conf`, unless somebody else wrote to it. Blocks.
+    pub(super) fn write_resolv(
+        &self,
+        container: &Container,
+        sandbox: &Sandbox,
+    ) -> Result<Outside, Error> {
         let path = container.dir.join("resolv.conf");
         let hash = container.dir.join("resolv.conf.hash");
+        let (resolv, outside) = self.resolv_of(&container.record, sandbox);
         if let (Ok(now), Ok(ours)) = (std::fs::read(&path), std::fs::read_to_string(&hash))
             && Digest::of(&now).to_string() != ours.trim()
         {
-            return Ok(());
+            return Ok(outside);
         }
-        let text = self.resolv_of(container, sandbox);
+        let text = resolv.text();
         write(container, "resolv.conf", &text)?;
         write(
             container,
             "resolv.conf.hash",
             &Digest::of(text.as_bytes()).to_string(),
-        )
+        )?;
+        Ok(outside)
     }
 
-    fn resolv_of(&self, container: &Container, sandbox: &Sandbox) -> String {
-        let host = &container.record.host_config;
+    /// Whom the resolver of a container is to ask.
+    pub(crate) fn outside_of(&self, record: &Record, sandbox: &Sandbox) -> Outside {
+        self.resolv_of(record, sandbox).1
+    }
+
+    fn resolv_of(&self, record: &Record, sandbox: &Sandbox) -> (Resolv, Outside) {
+        let host = &record.host_config;
         let engine = &self.config.network;
         let reach = match host.network_mode.as_str() {
             "host" => Reach::Host,
@@ -118,7 +131,8 @@ impl Inner {
             Resolv::parse(&text)
         };
         let mut resolv = read("/etc/resolv.conf");
-        if reach != Reach::Host && resolv.is_stub() {
+        // A resolver asks from the host, where the stub is.
+        if reach != Reach::Host && !sandbox.has_names() && resolv.is_stub() {
             resolv = read(BEHIND_STUB);
         }
         let or = |own: &Option<Vec<String>>, fallback: &[String]| match own {
@@ -131,8 +145,14 @@ impl Inner {
             &or(&host.dns_search, &engine.dns_search),
             &or(&host.dns_options, &engine.dns_options),
         );
-        resolv.for_namespace(reach, !servers.is_empty());
-        resolv.text()
+        let mut outside = Outside::default();
+        if sandbox.has_names() {
+            outside.keeps_short_names = resolv.has_ndots();
+            outside.upstreams = resolv.for_resolver(!servers.is_empty());
+        } else {
+            resolv.for_namespace(reach, !servers.is_empty());
+        }
+        (resolv, outside)
     }
 
     /// Puts the addresses of a network into `hosts`, or takes them out. What a

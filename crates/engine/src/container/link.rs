@@ -5,6 +5,7 @@
 
 use std::net::IpAddr;
 
+use conex_api::container::HostConfig;
 use conex_network::Protocol;
 
 use super::{Container, Record};
@@ -36,6 +37,15 @@ pub(crate) fn parse(text: &str) -> Result<(&str, &str), Error> {
     Ok((name.trim_start_matches('/'), last))
 }
 
+/// The links of a container of the default network. On a network of the user's
+/// they are names of the endpoint's, which the resolver knows.
+pub(crate) fn of(host: &HostConfig) -> &[String] {
+    match host.network_mode.as_str() {
+        "" | "default" | "bridge" => host.links.as_deref().unwrap_or_default(),
+        _ => &[],
+    }
+}
+
 impl Inner {
     /// Refuses links to containers that are not there.
     pub(crate) fn check_links(&self, links: &[String]) -> Result<(), Error> {
@@ -52,7 +62,7 @@ impl Inner {
     /// What a container is linked to. Every one of them must run.
     pub(super) fn links_of(&self, record: &Record) -> Result<Vec<Link>, Error> {
         let mut all = Vec::new();
-        for text in record.host_config.links.iter().flatten() {
+        for text in of(&record.host_config) {
             let (word, alias) = parse(text)?;
             let other = self.find(word)?;
             all.push(linked(&other, alias, &record.name)?);
@@ -64,6 +74,9 @@ impl Inner {
     pub(super) fn shown_links(&self, container: &Container) -> Option<Vec<String>> {
         let own = container.name();
         let links = container.record.host_config.links.as_ref()?;
+        if of(&container.record.host_config).is_empty() {
+            return Some(links.clone());
+        }
         let shown = |text: &String| {
             let Ok((word, alias)) = parse(text) else {
                 return text.clone();

@@ -173,7 +173,7 @@ struct Test<'a> {
 impl<'a> Test<'a> {
     /// By the name or the id of a network it asked for.
     fn is_on_network(&self, container: &Container, state: &State) -> bool {
-        let asked = crate::network::settings::asked(container, state);
+        let asked = crate::network::settings::asked(&container.record, state);
         self.filters.get("network").any(|wanted| {
             asked.contains_key(wanted)
                 || wanted == container.record.host_config.network_mode

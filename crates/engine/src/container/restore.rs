@@ -8,7 +8,7 @@
 //! record is adopted again, other strangers go to `lost/`.
 
 use std::collections::BTreeSet;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -42,10 +42,13 @@ struct Found {
 }
 
 impl Found {
-    fn survivor(&self) -> Option<Survivor> {
+    fn survivor(&self) -> Option<Survivor<'_>> {
         Some(Survivor {
-            container: self.record.id.clone(),
-            sandbox: Arc::clone(self.state.sandbox.as_ref()?),
+            record: &self.record,
+            name: &self.name,
+            state: &self.state,
+            sandbox: self.state.sandbox.as_ref()?,
+            process: self.monitor.as_ref().map(|(_, process)| process.as_fd()),
         })
     }
 }
@@ -56,7 +59,7 @@ pub(crate) async fn restore(engine: &Arc<Inner>) -> Result<(), OpenError> {
     let found = tokio::task::spawn_blocking(move || {
         let found = find_all(&worker)?;
         // Places on networks are known before anybody may take one.
-        let survivors: Vec<Survivor> = found.iter().filter_map(Found::survivor).collect();
+        let survivors: Vec<Survivor<'_>> = found.iter().filter_map(Found::survivor).collect();
         worker.restore_networks(&survivors)?;
         Ok::<_, OpenError>(found)
     })

@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use super::task::{Command, Monitored};
 use super::{Container, Record, mount, spec};
 use crate::engine::Inner;
-use crate::network::{Attached, Plan, Sandbox, port};
+use crate::network::{Attached, Outside, Plan, Sandbox, port, settings};
 use crate::{Engine, Error, ErrorKind};
 
 /// How long a monitor may take: its mounts may be on a slow network.
@@ -126,7 +126,8 @@ fn launch_blocking(
             let own = container.name();
             linked = links.iter().flat_map(|l| l.environment(&own)).collect();
             let given = attach(engine, container)?;
-            engine.write_files(container, &given.sandbox, &links)?;
+            let outside = engine.write_files(container, &given.sandbox, &links)?;
+            open_resolver(engine, container, &given, outside)?;
             attached = Some(given);
             (record, &container.dir)
         }
@@ -187,6 +188,9 @@ fn launch_blocking(
         Ok((Event::Started(hello), mut fds)) => match fds.pop() {
             Some(pidfd) => {
                 let sandbox = attached.map(|attached| Arc::new(attached.keep()));
+                if let (Some(sandbox), Ok(process)) = (&sandbox, pidfd.try_clone()) {
+                    engine.networks.watch(sandbox, process);
+                }
                 Ok((hello, link, pidfd, sandbox))
             }
             None => lost(Error::new(ErrorKind::System, "the monitor sent no pidfd")),
@@ -221,17 +225,33 @@ fn attach<'a>(engine: &'a Inner, container: &Container) -> Result<Attached<'a>, 
     let record = &container.record;
     let mode = record.host_config.network_mode.as_str();
     let state = container.state();
-    let mut asked: Vec<_> = crate::network::settings::asked(container, &state)
-        .into_iter()
-        .collect();
+    let mut asked: Vec<_> = settings::asked(record, &state).into_iter().collect();
     asked.sort_by_key(|(name, settings)| (name != mode, -settings.gw_priority));
     let name = container.name();
     engine.networks.attach(&Plan {
-        container: &record.id,
+        record,
         name: &name,
         asked,
         ports: port::wanted(&record.config, &record.host_config)?,
     })
+}
+
+/// Puts a resolver into its namespace, if it is to have one.
+fn open_resolver(
+    engine: &Inner,
+    container: &Container,
+    attached: &Attached<'_>,
+    outside: Outside,
+) -> Result<(), Error> {
+    let Some(namespace) = attached.namespace.as_ref() else {
+        return Ok(());
+    };
+    let asked = settings::asked(&container.record, &container.state());
+    let asked: Vec<_> = asked.into_iter().collect();
+    match engine.networks.resolver(&attached.sandbox, &asked, outside) {
+        Some(resolver) => engine.networks.resolve(resolver, namespace.as_fd()),
+        None => Ok(()),
+    }
 }
 
 /// Links into `/proc` that tools find the container by.

@@ -14,16 +14,16 @@ use conex_network::{Endpoint, KeeperError, Mac, NamespaceError, Network, PortReq
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use rustix::io::Errno;
 
-use super::{Driver, Entry, Joined, Networks, Place, Record, Sandbox};
+use super::{Driver, Entry, Joined, Networks, Place, Record, Sandbox, settings};
 use crate::error::chain;
-use crate::{Error, ErrorKind};
+use crate::{Error, ErrorKind, container};
 
 /// What a container asks for.
 #[derive(Debug)]
 pub(crate) struct Plan<'a> {
-    /// The container's id.
-    pub(crate) container: &'a str,
-    /// Its name, for errors.
+    /// The container.
+    pub(crate) record: &'a container::Record,
+    /// Its name.
     pub(crate) name: &'a str,
     /// Networks by the name asked for; the one of its mode first.
     pub(crate) asked: Vec<(String, EndpointSettings)>,
@@ -86,7 +86,7 @@ impl Networks {
         let mut records = Vec::new();
         for (name, asked) in &plan.asked {
             let interface = attached.sandbox.free_interface();
-            let (record, joined) = self.reserve(plan.container, name, asked, interface)?;
+            let (record, joined) = self.reserve(plan, name, asked, interface)?;
             attached.sandbox.networks.insert(name.clone(), joined);
             records.push(record);
         }
@@ -133,8 +133,7 @@ impl Networks {
         let [(name, asked)] = plan.asked.as_slice() else {
             return Err(Error::invalid("one network at a time"));
         };
-        let (record, mut joined) =
-            self.reserve(plan.container, name, asked, sandbox.free_interface())?;
+        let (record, mut joined) = self.reserve(plan, name, asked, sandbox.free_interface())?;
         let result = match &mut joined.endpoint {
             None => Err(Error::new(
                 ErrorKind::Forbidden,
@@ -207,10 +206,13 @@ impl Networks {
             let Some(endpoint) = joined.and_then(|joined| joined.endpoint.as_mut()) else {
                 return Ok(None);
             };
-            if let Err(error) = self.keeper().disconnect(&[&endpoint.id]) {
-                tracing::warn!(endpoint = endpoint.id, error = chain(&error), "its rules");
-            }
             endpoint.default_route = default;
+            if !endpoint.names.is_empty() {
+                // It may have been renamed since.
+                let asked = plan.asked.iter().find(|(asked, _)| asked == name);
+                let asked = asked.map(|(_, settings)| settings);
+                endpoint.names = settings::names(plan.name, plan.record, asked);
+            }
             self.publish(plan.name, endpoint, ports)?;
             Ok::<_, Error>(Some(endpoint.clone()))
         };
@@ -266,7 +268,7 @@ impl Networks {
     /// Takes addresses on a network and notes that the container is on it.
     fn reserve(
         &self,
-        container: &str,
+        plan: &Plan<'_>,
         name: &str,
         asked: &EndpointSettings,
         interface: String,
@@ -291,12 +293,15 @@ impl Networks {
                 let mut endpoint = Endpoint::new(&self.owner, network, endpoint_id.clone(), mac);
                 endpoint.interface = interface;
                 endpoint.routers = (record.route_ipv4, record.route_ipv6);
+                if !record.is_default() {
+                    endpoint.names = settings::names(plan.name, plan.record, Some(asked));
+                }
                 take_addresses(entry, asked, &mut endpoint)?;
                 Some(endpoint)
             }
         };
         let place = Place {
-            container: container.to_owned(),
+            container: plan.record.id.clone(),
             endpoint: endpoint.clone(),
         };
         entry.endpoints.insert(endpoint_id.clone(), place);

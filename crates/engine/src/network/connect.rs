@@ -36,6 +36,9 @@ impl Record {
                 "invalid endpoint settings:\n{error}"
             )));
         }
+        for link in asked.links.iter().flatten() {
+            crate::container::link::parse(link)?;
+        }
         let has_aliases = asked.aliases.as_ref().is_some_and(|list| !list.is_empty());
         if has_aliases && self.is_predefined() {
             return Err(Error::invalid(

@@ -161,6 +161,7 @@ impl Networks {
         record.bridge = Some(Network {
             bridge: self.bridge_name(option(BRIDGE_NAME), &record.id)?,
             id: record.id.clone(),
+            name: record.name.clone(),
             ipv4,
             ipv6,
             mtu: Some(mtu),

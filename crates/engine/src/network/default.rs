@@ -27,7 +27,7 @@ impl Networks {
     /// the first container that needs it: the others must start.
     ///
     /// While containers run on the default bridge it stays what it was.
-    pub(super) fn prepare(&self, config: &Config, survivors: &[Survivor]) -> Result<(), Error> {
+    pub(super) fn prepare(&self, config: &Config, survivors: &[Survivor<'_>]) -> Result<(), Error> {
         for (name, driver) in [("host", Driver::Host), ("none", Driver::Null)] {
             if self.find(name).is_err() {
                 self.insert(Record::plain(name, driver))?;
@@ -134,6 +134,7 @@ impl Networks {
         .collect();
         record.bridge = Some(Network {
             id: record.id.clone(),
+            name: record.name.clone(),
             bridge: name,
             ipv4: Some(ipv4),
             ipv6,

@@ -45,7 +45,7 @@ impl Engine {
         let mut words = BTreeSet::new();
         for container in self.inner.table().iter() {
             let state = container.state();
-            words.extend(super::settings::asked(container, &state).into_keys());
+            words.extend(super::settings::asked(&container.record, &state).into_keys());
         }
         words
             .iter()

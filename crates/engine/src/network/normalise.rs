@@ -17,7 +17,6 @@ impl Inner {
         config: &mut Config,
         host: &mut HostConfig,
         asked: NetworkingConfig,
-        warnings: &mut Vec<String>,
     ) -> Result<NetworkingConfig, Error> {
         port::wanted(config, host)?;
         let mode = host.network_mode.clone();
@@ -27,7 +26,7 @@ impl Inner {
             let settings = settings.map(wanted_only);
             endpoints.entry(name).or_insert(settings);
         }
-        self.check_links(host.links.as_deref().unwrap_or_default())?;
+        self.check_links(container::link::of(host))?;
         if mode.starts_with("container:") {
             if !endpoints.is_empty() {
                 return Err(Error::invalid(
@@ -72,20 +71,6 @@ impl Inner {
             if let Some(settings) = settings {
                 network.check_endpoint(settings)?;
             }
-            let asks_names = settings.as_ref().is_some_and(|settings| {
-                let given =
-                    |list: &Option<Vec<String>>| list.as_ref().is_some_and(|l| !l.is_empty());
-                given(&settings.aliases) || given(&settings.links)
-            });
-            if asks_names && !network.is_default() {
-                warnings.push(format!(
-                    "Names in networks are not resolved yet: aliases and links in network {name} \
-                     have no effect"
-                ));
-            }
-        }
-        for link in host.links.iter().flatten() {
-            container::link::parse(link)?;
         }
         Ok(NetworkingConfig {
             endpoints_config: endpoints,

@@ -99,7 +99,11 @@ impl Record {
     }
 
     pub(super) fn load(row: &NetworkRecord) -> Result<Record, String> {
-        let record: Record = serde_json::from_str(&row.config).map_err(|e| e.to_string())?;
+        let mut record: Record = serde_json::from_str(&row.config).map_err(|e| e.to_string())?;
+        if let Some(bridge) = &mut record.bridge {
+            // Records of earlier versions do not say it.
+            bridge.name.clone_from(&record.name);
+        }
         if record.id != row.id || record.name != row.name {
             return Err("it is another network's record".into());
         }

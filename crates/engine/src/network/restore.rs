@@ -2,26 +2,33 @@
 //! containers that ran on without it, the netkeeper, and strangers in the
 //! kernel.
 
-use std::collections::HashSet;
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
+use std::os::fd::BorrowedFd;
 
-use conex_network::keeper::{Config as KeeperConfig, Forwarding, Options, Publish, State};
+use conex_network::keeper::{
+    Config as KeeperConfig, Forwarding, Options, Publish, Resolver, State,
+};
 use conex_network::{Endpoint, Keeper, Network};
 
-use super::{Networks, Place, Record, Sandbox};
+use super::{Networks, Place, Record, Sandbox, settings};
 use crate::Error;
+use crate::container::{self, State as ContainerState};
 use crate::engine::{Inner, OpenError};
 use crate::error::chain;
 
 /// A container that runs, and what it has of its networks.
-pub(crate) struct Survivor {
-    pub(crate) container: String,
-    pub(crate) sandbox: Arc<Sandbox>,
+pub(crate) struct Survivor<'a> {
+    pub(crate) record: &'a container::Record,
+    pub(crate) name: &'a str,
+    pub(crate) state: &'a ContainerState,
+    pub(crate) sandbox: &'a Sandbox,
+    /// Its first process.
+    pub(crate) process: Option<BorrowedFd<'a>>,
 }
 
 impl Inner {
     /// Brings networks back. Before any container is started. Blocks.
-    pub(crate) fn restore_networks(&self, survivors: &[Survivor]) -> Result<(), OpenError> {
+    pub(crate) fn restore_networks(&self, survivors: &[Survivor<'_>]) -> Result<(), OpenError> {
         let networks = &self.networks;
         let prepared = networks.prepare(&self.config, survivors);
         if let Err(error) = prepared {
@@ -38,7 +45,18 @@ impl Inner {
                 }
             }
         }
-        let state = networks.state(&self.config, opened);
+        let mut state = networks.state(&self.config, opened);
+        let mut processes = HashMap::new();
+        for survivor in survivors {
+            let Some(resolver) = self.resolver_of(survivor) else {
+                continue;
+            };
+            let process = survivor.process.map(|fd| fd.try_clone_to_owned());
+            if let Some(process) = process.transpose()? {
+                processes.insert(resolver.id.clone(), process);
+            }
+            state.resolvers.push(resolver);
+        }
         let executable = self.executable.try_clone()?;
         let config = KeeperConfig {
             owner: networks.owner.clone(),
@@ -46,23 +64,34 @@ impl Inner {
             executable,
             report: Box::new(|text| tracing::warn!("{text}")),
         };
-        let keeper = Keeper::open(config, state).map_err(std::io::Error::other)?;
+        let keeper = Keeper::open(config, state, processes).map_err(std::io::Error::other)?;
         // A second opening of one engine does not happen.
         let _first = networks.keeper.set(keeper).is_ok();
         networks.remove_strangers(survivors);
         Ok(())
     }
+
+    fn resolver_of(&self, survivor: &Survivor<'_>) -> Option<Resolver> {
+        let (record, sandbox) = (survivor.record, survivor.sandbox);
+        let asked: Vec<_> = settings::asked(record, survivor.state)
+            .into_iter()
+            .collect();
+        let outside = self.outside_of(record, sandbox);
+        self.networks.resolver(sandbox, &asked, outside)
+    }
 }
 
 impl Networks {
     /// Notes who has which address.
-    fn take_places(&self, survivors: &[Survivor]) {
+    fn take_places(&self, survivors: &[Survivor<'_>]) {
         let mut known = self.known();
         for survivor in survivors {
-            for joined in survivor.sandbox.networks.values() {
+            let container = survivor.record.id.as_str();
+            let asked = settings::asked(survivor.record, survivor.state);
+            for (name, joined) in &survivor.sandbox.networks {
                 let Some(entry) = known.networks.get_mut(&joined.network_id) else {
                     tracing::warn!(
-                        container = survivor.container,
+                        container,
                         network = joined.network_id,
                         "it is on a network without a record"
                     );
@@ -71,12 +100,18 @@ impl Networks {
                 for address in joined.endpoint.iter().flat_map(super::addresses) {
                     let pool = entry.pool_of(address);
                     if let Some(Err(error)) = pool.map(|pool| pool.take(address)) {
-                        tracing::warn!(container = survivor.container, %address, %error, "its address");
+                        tracing::warn!(container, %address, %error, "its address");
                     }
                 }
+                let mut endpoint = joined.endpoint.clone();
+                if let Some(endpoint) = endpoint.as_mut().filter(|_| !entry.record.is_default()) {
+                    // It may have been renamed since that was written down.
+                    endpoint.names =
+                        settings::names(survivor.name, survivor.record, asked.get(name));
+                }
                 let place = Place {
-                    container: survivor.container.clone(),
-                    endpoint: joined.endpoint.clone(),
+                    container: container.to_owned(),
+                    endpoint,
                 };
                 entry.endpoints.insert(joined.endpoint_id.clone(), place);
             }
@@ -104,11 +139,12 @@ impl Networks {
             },
             networks,
             endpoints,
+            resolvers: Vec::new(),
         }
     }
 
     /// Interfaces of ours that no container has.
-    fn remove_strangers(&self, survivors: &[Survivor]) {
+    fn remove_strangers(&self, survivors: &[Survivor<'_>]) {
         let known: HashSet<&str> = survivors
             .iter()
             .flat_map(|survivor| survivor.sandbox.endpoints())

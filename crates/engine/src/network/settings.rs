@@ -6,17 +6,16 @@ use std::collections::BTreeMap;
 use conex_api::container::{EndpointSettings, NetworkSettings};
 
 use super::{Joined, port};
-use crate::container::{Container, State};
+use crate::container::{Container, Record, State};
 use crate::engine::Inner;
 use crate::id;
 
 /// The networks a container asked for, by name: those it was created with,
 /// changed by connects and disconnects since.
-pub(crate) fn asked(container: &Container, state: &State) -> BTreeMap<String, EndpointSettings> {
+pub(crate) fn asked(record: &Record, state: &State) -> BTreeMap<String, EndpointSettings> {
     if let Some(changed) = &state.endpoints {
         return changed.clone();
     }
-    let record = &container.record;
     let mode = &record.host_config.network_mode;
     if mode.starts_with("container:") {
         return BTreeMap::new();
@@ -66,7 +65,7 @@ impl Inner {
         container: &Container,
         state: &State,
     ) -> BTreeMap<String, EndpointSettings> {
-        let mut all = asked(container, state);
+        let mut all = asked(&container.record, state);
         let sandbox = state.sandbox.as_ref().filter(|_| state.is_running());
         for (name, settings) in &mut all {
             match sandbox.and_then(|sandbox| sandbox.networks.get(name)) {
@@ -115,18 +114,24 @@ impl Inner {
             }
         }
         if !network.is_default() {
-            settings.dns_names = Some(names(container, settings));
+            let names = names(&container.name(), &container.record, Some(settings));
+            settings.dns_names = Some(names);
         }
     }
 }
 
 /// The names by which a container is found on a network of the user's: its
 /// name, its aliases, its short id, its host name.
-pub(crate) fn names(container: &Container, settings: &EndpointSettings) -> Vec<String> {
-    let mut all = vec![container.name().as_ref().clone()];
-    all.extend(settings.aliases.iter().flatten().cloned());
-    all.push(id::short(container.id()).to_owned());
-    all.push(container.record.config.hostname.clone());
+pub(crate) fn names(
+    name: &str,
+    container: &Record,
+    settings: Option<&EndpointSettings>,
+) -> Vec<String> {
+    let mut all = vec![name.to_owned()];
+    let aliases = settings.and_then(|settings| settings.aliases.as_ref());
+    all.extend(aliases.into_iter().flatten().cloned());
+    all.push(id::short(&container.id).to_owned());
+    all.push(container.config.hostname.clone());
     let mut seen = std::collections::BTreeSet::new();
     all.retain(|name| !name.is_empty() && seen.insert(name.clone()));
     all

@@ -22,6 +22,7 @@ fn owner() -> Owner {
 fn network() -> Network {
     Network {
         id: "5".repeat(64),
+        name: String::new(),
         bridge: "conex0".into(),
         ipv4: Some(Ipv4Config {
             subnet: "172.17.0.0/16".parse().unwrap(),
@@ -51,6 +52,7 @@ fn endpoint(number: u32, ports: Vec<PortBinding>) -> Endpoint {
         ipv6: Some(format!("fd00:1::{number:x}/64").parse().unwrap()),
         default_route: true,
         routers: (None, None),
+        names: Vec::new(),
         ports,
     }
 }
@@ -86,6 +88,7 @@ fn state() -> State {
         },
         networks: vec![network(), internal],
         endpoints: vec![endpoint(2, ports)],
+        resolvers: Vec::new(),
     }
 }
 

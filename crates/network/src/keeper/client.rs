@@ -1,7 +1,7 @@
 //! The daemon's side: a handle that keeps a netkeeper running.
 
 use std::collections::{BTreeMap, HashMap};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -16,7 +16,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use thiserror::Error;
 
 use super::link::{Link, LinkFailure};
-use super::protocol::{Answer, Options, Request, State, VERSION};
+use super::protocol::{Answer, Options, Request, Resolver, State, VERSION};
 use crate::{Endpoint, Network, Owner, PortBinding, PortError, PortRequest};
 
 /// The socket's name in the run directory.
@@ -33,8 +33,8 @@ pub enum KeeperError {
     /// the request.
     #[error(transparent)]
     Port(#[from] PortError),
-    /// The kernel refused the rules. Nothing is left of the request.
-    #[error("set up firewall rules: {0}")]
+    /// The kernel refused rules or sockets. Nothing is left of the request.
+    #[error("set up the network: {0}")]
     Refused(String),
     /// No netkeeper could be started.
     #[error("start netkeeper")]
@@ -71,6 +71,19 @@ struct Known {
     options: Options,
     networks: BTreeMap<String, Network>,
     endpoints: HashMap<String, Endpoint>,
+    resolvers: HashMap<String, Resolver>,
+    /// The processes the resolvers are for.
+    processes: HashMap<String, OwnedFd>,
+}
+
+impl Known {
+    fn forget_idle_resolvers(&mut self) {
+        let endpoints = &self.endpoints;
+        let is_used = |r: &Resolver| r.endpoints.iter().any(|id| endpoints.contains_key(id));
+        self.resolvers.retain(|_, resolver| is_used(resolver));
+        let resolvers = &self.resolvers;
+        self.processes.retain(|id, _| resolvers.contains_key(id));
+    }
 }
 
 #[derive(Default)]
@@ -108,7 +121,13 @@ impl Keeper {
     /// Takes over the netkeeper an earlier daemon left, or starts one if
     /// `state` has endpoints. Whatever else the earlier daemon had published is
     /// closed; a port that cannot be held again is reported.
-    pub fn open(config: Config, state: State) -> Result<Keeper, KeeperError> {
+    ///
+    /// `processes` are those the state's resolvers are for, by resolver.
+    pub fn open(
+        config: Config,
+        state: State,
+        processes: HashMap<String, OwnedFd>,
+    ) -> Result<Keeper, KeeperError> {
         let shared = Arc::new(Shared {
             config,
             inner: Mutex::default(),
@@ -116,6 +135,7 @@ impl Keeper {
         });
         let mut inner = shared.lock();
         inner.known = Known::from(state);
+        inner.known.processes = processes;
         if let Some(connection) = shared.take_over() {
             inner.connection = Some(connection);
             inner.generation += 1;
@@ -147,6 +167,7 @@ impl Keeper {
         let mut inner = self.shared.lock();
         inner.known.networks.remove(id);
         inner.known.endpoints.retain(|_, e| e.network != id);
+        inner.known.forget_idle_resolvers();
         self.tell(inner, Request::RemoveNetwork(id.to_owned()))
     }
 
@@ -154,7 +175,8 @@ impl Keeper {
     /// returns, ports are held and rules are in force; fills `endpoint.ports`.
     ///
     /// All or nothing: a port that cannot be had gives back the others. On an
-    /// internal network nothing is published.
+    /// internal network nothing is published. An endpoint that is connected
+    /// already is changed, its names without a moment of absence.
     pub fn connect(
         &self,
         endpoint: &mut Endpoint,
@@ -171,7 +193,10 @@ impl Keeper {
         };
         let bindings: Vec<PortBinding> = match self.shared.ask(&mut inner, &request)? {
             Answer::Connected(bindings) => bindings,
-            other => return Err(refusal(other)),
+            other => {
+                inner.known.endpoints.remove(&endpoint.id);
+                return Err(refusal(other));
+            }
         };
         endpoint.ports = bindings;
         let id = endpoint.id.clone();
@@ -187,7 +212,57 @@ impl Keeper {
         for id in &ids {
             inner.known.endpoints.remove(id);
         }
+        inner.known.forget_idle_resolvers();
         self.tell(inner, Request::Disconnect(ids))
+    }
+
+    /// What endpoints are called from now on: ids and names, the container's
+    /// own first. All at one moment; unknown ids are no error.
+    pub fn rename(&self, names: Vec<(String, Vec<String>)>) -> Result<(), KeeperError> {
+        let mut inner = self.shared.lock();
+        for (id, names) in &names {
+            if let Some(endpoint) = inner.known.endpoints.get_mut(id) {
+                endpoint.names.clone_from(names);
+            }
+        }
+        self.tell(inner, Request::Names(names))
+    }
+
+    /// Puts a container's resolver into its network namespace, or changes the
+    /// one that is there. It answers when this returns, and ends with the last
+    /// of its endpoints, which are [connected](Keeper::connect) before.
+    pub fn resolve(
+        &self,
+        resolver: Resolver,
+        namespace: BorrowedFd<'_>,
+    ) -> Result<(), KeeperError> {
+        let mut inner = self.shared.lock();
+        let request = Request::Resolve(Box::new(resolver.clone()));
+        match self.shared.ask_with(&mut inner, &request, &[namespace])? {
+            Answer::Done => {}
+            other => return Err(refusal(other)),
+        }
+        inner.known.resolvers.insert(resolver.id.clone(), resolver);
+        Ok(())
+    }
+
+    /// The process a resolver is for: the resolver ends with it, and is opened
+    /// again in its namespace when a netkeeper is killed. Nothing for a
+    /// resolver that is not known.
+    pub fn watch(&self, id: &str, process: OwnedFd) -> Result<(), KeeperError> {
+        let mut inner = self.shared.lock();
+        if !inner.known.resolvers.contains_key(id) {
+            return Ok(());
+        }
+        let request = Request::Watch(id.to_owned());
+        let answer = self
+            .shared
+            .ask_with(&mut inner, &request, &[process.as_fd()])?;
+        inner.known.processes.insert(id.to_owned(), process);
+        match answer {
+            Answer::Done => Ok(()),
+            other => Err(refusal(other)),
+        }
     }
 
     /// The daemon goes on purpose; running containers keep their netkeeper,
@@ -232,15 +307,24 @@ impl Shared {
 
     /// Asks, starting a netkeeper first where none answers.
     fn ask(&self, inner: &mut Inner, request: &Request) -> Result<Answer, KeeperError> {
+        self.ask_with(inner, request, &[])
+    }
+
+    fn ask_with(
+        &self,
+        inner: &mut Inner,
+        request: &Request,
+        fds: &[BorrowedFd<'_>],
+    ) -> Result<Answer, KeeperError> {
         if let Some(connection) = &inner.connection {
-            match exchange(&connection.link, request) {
+            match exchange(&connection.link, request, fds) {
                 Ok(answer) => return Ok(answer),
                 Err(error) => self.give_up(inner, &error),
             }
         }
         self.restart(inner)?;
         let connection = inner.connection.as_ref().ok_or(LinkFailure::Closed)?;
-        Ok(exchange(&connection.link, request)?)
+        Ok(exchange(&connection.link, request, fds)?)
     }
 
     /// Whoever does not answer is ended, so that there are never two.
@@ -262,7 +346,7 @@ impl Shared {
     fn replay(&self, inner: &mut Inner) -> Result<(), KeeperError> {
         let connection = inner.connection.as_ref().ok_or(LinkFailure::Closed)?;
         let request = Request::Replace(State::from(&inner.known));
-        let lost = match exchange(&connection.link, &request) {
+        let lost = match exchange(&connection.link, &request, &[]) {
             Ok(Answer::Replaced(lost)) => lost,
             Ok(other) => return Err(refusal(other)),
             Err(error) => {
@@ -275,6 +359,27 @@ impl Shared {
                 "a published port of endpoint {} is lost: {}",
                 port.endpoint, port.error
             ));
+        }
+        let mut lost = None;
+        for (id, process) in &inner.known.processes {
+            let connection = inner.connection.as_ref().ok_or(LinkFailure::Closed)?;
+            let request = Request::Watch(id.clone());
+            match exchange(&connection.link, &request, &[process.as_fd()]) {
+                Ok(Answer::Done) => {}
+                // A container that has just ended, most likely.
+                Ok(other) => (self.config.report)(&format!(
+                    "names are not resolved in a container: {}",
+                    refusal(other)
+                )),
+                Err(error) => {
+                    lost = Some(error);
+                    break;
+                }
+            }
+        }
+        if let Some(error) = lost {
+            self.give_up(inner, &error);
+            return Err(error.into());
         }
         Ok(())
     }
@@ -391,8 +496,8 @@ impl Shared {
     }
 }
 
-fn exchange(link: &Link, request: &Request) -> Result<Answer, LinkFailure> {
-    match link.send(request, &[]) {
+fn exchange(link: &Link, request: &Request, fds: &[BorrowedFd<'_>]) -> Result<Answer, LinkFailure> {
+    match link.send(request, fds) {
         Err(LinkFailure::Socket(Errno::PIPE | Errno::CONNRESET)) => {
             return Err(LinkFailure::Closed);
         }
@@ -414,6 +519,12 @@ impl From<State> for Known {
             options: state.options,
             networks: networks.collect(),
             endpoints: endpoints.collect(),
+            resolvers: state
+                .resolvers
+                .into_iter()
+                .map(|r| (r.id.clone(), r))
+                .collect(),
+            processes: HashMap::new(),
         }
     }
 }
@@ -424,6 +535,7 @@ impl From<&Known> for State {
             options: known.options,
             networks: known.networks.values().cloned().collect(),
             endpoints: known.endpoints.values().cloned().collect(),
+            resolvers: known.resolvers.values().cloned().collect(),
         }
     }
 }

@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::io::Errno;
@@ -18,10 +18,13 @@ use rustix::net::SocketFlags;
 use rustix::process::Resource;
 use thiserror::Error;
 
+use super::directory::{Directory, World};
+use super::inside::OpenError;
 use super::link::{Link, LinkFailure};
 use super::ports::{Place, Ports};
-use super::protocol::{Answer, LostPort, Options, Request, State, VERSION};
+use super::protocol::{Answer, LostPort, Options, Request, Resolver, State, VERSION};
 use super::proxy::{Proxy, Source};
+use super::resolve::Resolvers;
 use super::watch::{Interfaces, Rules};
 use crate::firewall::{Firewall, FirewallError};
 use crate::{Endpoint, Network, Owner, PortBinding, PortRequest, Protocol, conntrack};
@@ -64,6 +67,14 @@ struct Netkeeper {
     endpoints: HashMap<String, Endpoint>,
     ports: Ports,
     proxy: Proxy,
+    directory: Directory,
+    resolvers: Resolvers,
+    /// Endpoints of containers that ended while there is a daemon, which has
+    /// more to do about it.
+    ended: Vec<String>,
+    /// Resolvers that were told of with everything else, by id: each is opened
+    /// when its process is.
+    told: HashMap<String, Resolver>,
 }
 
 /// Runs a netkeeper to its end. `link` is the socket to the daemon that
@@ -110,6 +121,9 @@ pub(crate) fn serve(link: OwnedFd) -> Result<(), ProcessError> {
         }
         for event in &events {
             keeper.handle(event.data.u64());
+            if let Some(error) = keeper.resolvers.astray() {
+                return Err(error.into());
+            }
         }
     }
     // Rules without containers guard nothing.
@@ -130,6 +144,7 @@ impl Netkeeper {
         )?;
         epoll::add(&epoll, &rules, EventData::new_u64(RULES), EventFlags::IN)?;
         let copy = rustix::io::fcntl_dupfd_cloexec(&epoll, 0)?;
+        let other = rustix::io::fcntl_dupfd_cloexec(&epoll, 0)?;
         Ok(Netkeeper {
             epoll,
             owner,
@@ -144,6 +159,10 @@ impl Netkeeper {
             endpoints: HashMap::new(),
             ports: Ports::default(),
             proxy: Proxy::new(copy)?,
+            directory: Directory::default(),
+            resolvers: Resolvers::new(other)?,
+            ended: Vec::new(),
+            told: HashMap::new(),
         })
     }
 
@@ -161,11 +180,27 @@ impl Netkeeper {
                 }
             }
             INTERFACES => self.forget_gone(),
-            other => {
-                if let Some((source, number)) = Source::of(other) {
-                    self.proxy.serve(source, number, &self.ports);
-                }
-            }
+            other => match Source::of(other) {
+                Some((Source::Resolver, number)) => self.resolve(number),
+                Some((source, number)) => self.proxy.serve(source, number, &self.ports),
+                None => {}
+            },
+        }
+    }
+
+    fn resolve(&mut self, number: u64) {
+        let world = World {
+            directory: &self.directory,
+            endpoints: &self.endpoints,
+            networks: &self.networks,
+        };
+        let Some(ended) = self.resolvers.serve(number, &world) else {
+            return;
+        };
+        match self.link {
+            Some(_) => self.ended.extend(ended),
+            // Its interface does not go by itself while we hold its namespace.
+            None => self.disconnect(&ended),
         }
     }
 
@@ -196,13 +231,13 @@ impl Netkeeper {
 
     fn hear(&mut self) {
         let Some(link) = &self.link else { return };
-        let request = match link.receive::<Request>() {
-            Ok((request, _)) => request,
+        let (request, fds) = match link.receive::<Request>() {
+            Ok(received) => received,
             Err(LinkFailure::Socket(Errno::AGAIN)) => return,
             // Closed, or somebody who speaks another language.
             Err(_) => return self.lose_link(),
         };
-        let Some(answer) = self.answer(request) else {
+        let Some(answer) = self.answer(request, fds) else {
             return self.lose_link();
         };
         let sent = self.link.as_ref().map(|link| link.send(&answer, &[]));
@@ -214,6 +249,8 @@ impl Netkeeper {
     /// From now on the kernel says when a container is gone.
     fn lose_link(&mut self) {
         self.link = None;
+        let ended = std::mem::take(&mut self.ended);
+        self.disconnect(&ended);
         if self.endpoints.is_empty() {
             return;
         }
@@ -227,7 +264,7 @@ impl Netkeeper {
         }
     }
 
-    fn answer(&mut self, request: Request) -> Option<Answer> {
+    fn answer(&mut self, request: Request, mut fds: Vec<OwnedFd>) -> Option<Answer> {
         let answer = match request {
             Request::Start { .. } | Request::Leave => return None,
             Request::Replace(state) => match self.replace(state) {
@@ -244,6 +281,15 @@ impl Netkeeper {
                 self.disconnect(&ids);
                 Answer::Done
             }
+            Request::Names(all) => {
+                self.rename(all);
+                Answer::Done
+            }
+            Request::Resolve(resolver) => {
+                let namespace = fds.first().map(AsFd::as_fd);
+                done(self.resolvers.put(*resolver, namespace))
+            }
+            Request::Watch(id) => done(self.watch(&id, fds.pop())),
         };
         Some(answer)
     }
@@ -265,6 +311,8 @@ impl Netkeeper {
             }
         }
         self.endpoints.clear();
+        self.directory.clear();
+        self.ended.clear();
         let mut lost = Vec::new();
         for mut endpoint in state.endpoints {
             let all = std::mem::take(&mut endpoint.ports);
@@ -283,7 +331,16 @@ impl Netkeeper {
                 }
             }
             self.pass_on(&endpoint);
+            self.directory.add(&endpoint);
             self.endpoints.insert(endpoint.id.clone(), endpoint);
+        }
+        let resolvers = state.resolvers.into_iter().map(|r| (r.id.clone(), r));
+        self.told = resolvers.collect();
+        let told = &self.told;
+        self.resolvers.retain(|open| told.contains_key(&open.id));
+        for resolver in told.values() {
+            // Those that are open only learn what changed.
+            let _later = self.resolvers.put(resolver.clone(), None).is_err();
         }
         self.load()?;
         Ok(lost)
@@ -317,7 +374,7 @@ impl Netkeeper {
         let requests = if internal { &[] } else { requests };
         if self.endpoints.contains_key(&endpoint.id) {
             let id = endpoint.id.clone();
-            self.disconnect(&[id]);
+            self.take_off(&[id]);
         }
         let bindings = match self.ports.publish(requests) {
             Ok(bindings) => bindings,
@@ -325,6 +382,7 @@ impl Netkeeper {
         };
         endpoint.ports = bindings.clone();
         self.pass_on(&endpoint);
+        self.directory.add(&endpoint);
         let id = endpoint.id.clone();
         self.endpoints.insert(id.clone(), endpoint);
         let added = !self.behind && self.firewall.add_endpoint(&self.endpoints[&id]).is_ok();
@@ -344,13 +402,27 @@ impl Netkeeper {
         }
     }
 
+    /// Endpoints less, and the resolvers of containers that have none left.
     fn disconnect(&mut self, ids: &[String]) {
+        if self.take_off(ids) {
+            let endpoints = &self.endpoints;
+            let is_there = |id: &String| endpoints.contains_key(id);
+            self.resolvers.retain(|r| r.endpoints.iter().any(is_there));
+            self.told.retain(|_, r| r.endpoints.iter().any(is_there));
+        }
+    }
+
+    /// Whether there was any.
+    fn take_off(&mut self, ids: &[String]) -> bool {
         let gone: Vec<Endpoint> = ids
             .iter()
             .filter_map(|id| self.endpoints.remove(id))
             .collect();
         if gone.is_empty() {
-            return;
+            return false;
+        }
+        for endpoint in &gone {
+            self.directory.remove(endpoint);
         }
         let bindings = || gone.iter().flat_map(|endpoint| &endpoint.ports);
         for binding in bindings() {
@@ -364,6 +436,29 @@ impl Netkeeper {
             self.reload();
         }
         forget_datagrams(&gone);
+        true
+    }
+
+    fn rename(&mut self, all: Vec<(String, Vec<String>)>) {
+        for (id, names) in all {
+            if let Some(endpoint) = self.endpoints.get_mut(&id) {
+                self.directory.remove(endpoint);
+                endpoint.names = names;
+                self.directory.add(endpoint);
+            }
+        }
+    }
+
+    /// The process of a container whose resolver is told of; it is opened if
+    /// it is not.
+    fn watch(&mut self, id: &str, process: Option<OwnedFd>) -> Result<(), OpenError> {
+        let Some(process) = process else {
+            return Ok(());
+        };
+        if let Some(resolver) = self.told.remove(id) {
+            self.resolvers.put(resolver, Some(process.as_fd()))?;
+        }
+        self.resolvers.watch_process(id, process)
     }
 
     /// Puts everything into force, whatever is there.
@@ -372,6 +467,7 @@ impl Netkeeper {
             options: self.options,
             networks: self.networks.values().cloned().collect(),
             endpoints: self.endpoints.values().cloned().collect(),
+            resolvers: Vec::new(),
         };
         let loaded = self.firewall.replace(&state);
         self.behind = loaded.is_err();
@@ -424,7 +520,7 @@ fn forget_datagrams(gone: &[Endpoint]) {
     }
 }
 
-fn done(result: Result<(), FirewallError>) -> Answer {
+fn done(result: Result<(), impl std::error::Error>) -> Answer {
     match result {
         Ok(()) => Answer::Done,
         Err(error) => Answer::Refused(error.to_string()),

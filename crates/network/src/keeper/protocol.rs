@@ -5,7 +5,8 @@
 //!   daemon ── Start (+ listening socket) ──► a netkeeper it has just spawned
 //!   netkeeper ── Hello ──► whoever connected
 //!   daemon ── Replace ──► Replaced          everything the engine knows
-//!   daemon ── PutNetwork, RemoveNetwork, Connect, Disconnect ──► one answer each
+//!   daemon ── PutNetwork, RemoveNetwork, Connect, Disconnect, Names ──► one answer each
+//!   daemon ── Resolve (+ namespace), Watch (+ pidfd) ──► one answer each
 //!   daemon ── Leave ──► (closes)            it goes on purpose
 //! ```
 //!
@@ -13,12 +14,14 @@
 //! changes its meaning; a daemon that finds another version replaces the
 //! netkeeper, which costs no connection, since the rules stay.
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{Endpoint, Network, Owner, PortBinding, PortError, PortRequest};
 
 /// The protocol's version, said in every hello.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 
 /// How published ports are reached from outside.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +58,57 @@ pub struct Options {
     pub forwarding: Forwarding,
 }
 
+/// Where a server of the outside is asked from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AskedFrom {
+    /// The host: also one that listens on the host's loopback alone.
+    Host,
+    /// The container, as if it asked itself.
+    Container,
+}
+
+/// A server that knows the names of the outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upstream {
+    /// Its address; its port is 53.
+    pub address: IpAddr,
+    /// Where it is asked from.
+    pub from: AskedFrom,
+}
+
+/// Another name for something on a network, which one container has for
+/// itself (`--link`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Nickname {
+    /// The network's id.
+    pub network: String,
+    /// What the container calls it.
+    pub nickname: String,
+    /// What the network calls it.
+    pub name: String,
+}
+
+/// The resolver one container finds at 127.0.0.11. It knows the names of the
+/// networks its endpoints are on, and asks others for the rest.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resolver {
+    /// The caller's id of the container.
+    pub id: String,
+    /// Its endpoints by id; a name is looked for on their networks in this
+    /// order. The resolver ends with the last of them.
+    pub endpoints: Vec<String>,
+    /// Names of its own.
+    pub nicknames: Vec<Nickname>,
+    /// Who is asked about the rest, in this order; at most three are.
+    pub upstreams: Vec<Upstream>,
+    /// Whether the host asks on its behalf: not if nothing of its networks
+    /// leads out.
+    pub forwards: bool,
+    /// Names without a dot are not asked about outside: the container's
+    /// resolver will add its search domains (`ndots`).
+    pub keeps_short_names: bool,
+}
+
 /// All an engine has: what a netkeeper holds, and what a new one is told.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
@@ -64,6 +118,9 @@ pub struct State {
     pub networks: Vec<Network>,
     /// The endpoints of running containers, with their published ports.
     pub endpoints: Vec<Endpoint>,
+    /// The resolvers of containers that run.
+    #[serde(default)]
+    pub resolvers: Vec<Resolver>,
 }
 
 /// What a daemon asks.
@@ -90,6 +147,14 @@ pub(crate) enum Request {
     },
     /// Endpoints that are no more, by id.
     Disconnect(Vec<String>),
+    /// What endpoints are called from now on, by their ids.
+    Names(Vec<(String, Vec<String>)>),
+    /// A container's resolver, new or changed. A new one is opened in the
+    /// network namespace that travels with it.
+    Resolve(Box<Resolver>),
+    /// The process that a resolver is for travels with it: its end is the
+    /// resolver's, and one that is not open is opened in its namespace.
+    Watch(String),
     /// The daemon goes and will not be missed. No answer.
     Leave,
 }

@@ -33,6 +33,7 @@ pub(super) enum Source {
     Stream,
     Client,
     Timer,
+    Resolver,
 }
 
 impl Source {
@@ -48,6 +49,7 @@ impl Source {
             2 => Source::Stream,
             3 => Source::Client,
             4 => Source::Timer,
+            5 => Source::Resolver,
             _ => return None,
         };
         Some((kind, data & ((1 << 56) - 1)))
@@ -171,6 +173,8 @@ impl Proxy {
                 self.datagrams.forget_idle();
                 self.tick();
             }
+            // Somebody else's.
+            Source::Resolver => {}
         }
     }
 

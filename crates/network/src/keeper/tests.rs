@@ -32,7 +32,7 @@ fn start(dir: &std::path::Path) -> (Link, JoinHandle<Result<(), ProcessError>>) 
     link.send(&Request::Start { owner }, &[listener.as_fd()])
         .unwrap();
     let hello = link.receive::<Answer>().unwrap().0;
-    assert!(matches!(hello, Answer::Hello { version: 1, .. }));
+    assert!(matches!(hello, Answer::Hello { version: 2, .. }));
     (link, running)
 }
 
@@ -46,6 +46,7 @@ fn come_back(dir: &std::path::Path) -> Link {
 fn network() -> Network {
     Network {
         id: "1".repeat(64),
+        name: String::new(),
         bridge: "conex0".into(),
         ipv4: None,
         ipv6: None,

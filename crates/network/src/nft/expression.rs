@@ -20,6 +20,7 @@ const NFT_FIB_RESULT_ADDRTYPE: u32 = 3;
 const NFTA_FIB_F_DADDR: u32 = 2;
 const RTN_LOCAL: u32 = 2;
 const NFT_NAT_DNAT: u32 = 1;
+const NFT_PAYLOAD_CSUM_INET: u32 = 1;
 
 /// Properties of a packet, `enum nft_meta_keys`.
 #[derive(Debug, Clone, Copy)]
@@ -93,6 +94,27 @@ impl Expressions {
             data.number(2, base as u32);
             data.number(3, offset);
             data.number(4, length);
+        })
+    }
+
+    /// Loads a constant into the first register.
+    pub(crate) fn constant(self, value: &[u8]) -> Expressions {
+        self.push("immediate", |data| {
+            data.number(1, NFT_REG32_00);
+            data.nested(2, |data| data.bytes(NFTA_DATA_VALUE, value));
+        })
+    }
+
+    /// Writes two bytes of the first register into the transport header, and
+    /// corrects its checksum, which is at another offset of it.
+    pub(crate) fn write_port(self, offset: u32, checksum: u32) -> Expressions {
+        self.push("payload", |data| {
+            data.number(5, NFT_REG32_00);
+            data.number(2, Base::Transport as u32);
+            data.number(3, offset);
+            data.number(4, 2);
+            data.number(6, NFT_PAYLOAD_CSUM_INET);
+            data.number(7, checksum);
         })
     }
 

@@ -9,6 +9,7 @@
 //! The test's own thread is in the host's namespace; nothing of it touches the
 //! machine's.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -93,6 +94,7 @@ impl Container {
 pub(crate) fn network(number: u8) -> Network {
     Network {
         id: format!("{number:064}"),
+        name: format!("net{number}"),
         bridge: format!("conex{number}"),
         ipv4: Some(Ipv4Config {
             subnet: format!("172.30.{number}.0/24").parse().unwrap(),
@@ -225,6 +227,7 @@ impl Lab {
             options: self.options,
             networks: vec![self.network.clone()],
             endpoints: containers.iter().map(|c| c.endpoint.clone()).collect(),
+            resolvers: Vec::new(),
         }
     }
 
@@ -261,7 +264,7 @@ fn open(
         executable: File::open(example()).unwrap().into(),
         report: Box::new(move |text| reports.lock().unwrap().push(text.to_owned())),
     };
-    Keeper::open(config, state).unwrap()
+    Keeper::open(config, state, HashMap::new()).unwrap()
 }
 
 /// The netkeeper built beside this test.

@@ -269,9 +269,14 @@ fn a_client_that_never_stops_sending_datagrams_finds_the_next_container() {
         });
         four.connect("192.0.2.1:5353").unwrap();
         six.connect("[2001:db8::1]:5353").unwrap();
+        // A datagram may be lost on a busy machine; a flow that leads nowhere
+        // swallows all of them.
         let ask = |client: &std::net::UdpSocket, whom: &str| {
-            client.send(b"?").unwrap();
-            client.recv(&mut [0; 64]).expect(whom);
+            let answered = (0..10).any(|_| {
+                client.send(b"?").unwrap();
+                client.recv(&mut [0; 64]).is_ok()
+            });
+            assert!(answered, "{whom}");
         };
         ask(&four, "the first, by IPv4");
         ask(&six, "the first, by IPv6");
@@ -299,7 +304,7 @@ fn datagram_client(address: &str) -> std::net::UdpSocket {
     let address: std::net::SocketAddr = address.parse().unwrap();
     rustix::net::bind(&socket, &address).unwrap();
     let socket = std::net::UdpSocket::from(socket);
-    let patience = std::time::Duration::from_secs(10);
+    let patience = std::time::Duration::from_secs(1);
     socket.set_read_timeout(Some(patience)).unwrap();
     socket
 }

@@ -2,7 +2,7 @@
 //! and leave them all at the end.
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use conex_api::container::EndpointSettings;
@@ -10,8 +10,9 @@ use conex_network::{HostPort, PortRequest};
 use rustix::fs::{Mode, OFlags};
 
 use super::Task;
-use crate::container::State;
 use crate::container::state::Change;
+use crate::container::{Container, State};
+use crate::engine::Inner;
 use crate::network::{Driver, Plan, Record, Sandbox, addresses, port, settings};
 use crate::{Error, ErrorKind};
 
@@ -37,6 +38,22 @@ fn ports_of(sandbox: &Sandbox, record: &super::Record) -> Result<Vec<PortRequest
         }
     }
     Ok(all)
+}
+
+/// Tells a running container's resolver of its networks, and begins it with the
+/// first that has names.
+fn change_resolver(
+    engine: &Inner,
+    container: &Container,
+    sandbox: &Sandbox,
+    plan: &Plan<'_>,
+    namespace: BorrowedFd<'_>,
+) -> Result<(), Error> {
+    let outside = engine.write_resolv(container, sandbox)?;
+    match engine.networks.resolver(sandbox, &plan.asked, outside) {
+        Some(resolver) => engine.networks.resolve(resolver, namespace),
+        None => Ok(()),
+    }
 }
 
 impl Task {
@@ -99,11 +116,13 @@ impl Task {
             let namespace = self.namespace(&state)?;
             let (engine, container) = (Arc::clone(&self.engine), Arc::clone(&self.container));
             let name = network.name.clone();
+            let process = self.monitored.as_ref();
+            let process = process.and_then(|m| m.pidfd.try_clone().ok());
             let joining = tokio::task::spawn_blocking(move || {
                 let record = &container.record;
                 let own_name = container.name();
                 let mut plan = Plan {
-                    container: &record.id,
+                    record,
                     name: &own_name,
                     asked: vec![(name.clone(), asked)],
                     ports: ports_of(&before, record)?,
@@ -116,6 +135,9 @@ impl Task {
                 let written = engine
                     .networks
                     .choose_again(&plan, &mut after, namespace.as_fd())
+                    .and_then(|()| {
+                        change_resolver(&engine, &container, &after, &plan, namespace.as_fd())
+                    })
                     .and_then(|()| after.save(&container.run_dir))
                     .and_then(|()| engine.change_hosts(&container, &own, &[]));
                 if let Err(error) = written {
@@ -124,6 +146,9 @@ impl Task {
                         .retain(|name, _| !before.networks.contains_key(name));
                     engine.networks.part(&after);
                     return Err(error);
+                }
+                if let Some(process) = process {
+                    engine.networks.watch(&after, process);
                 }
                 Ok(after)
             });
@@ -167,7 +192,7 @@ impl Task {
                 let record = &container.record;
                 let own_name = container.name();
                 let plan = Plan {
-                    container: &record.id,
+                    record,
                     name: &own_name,
                     asked: wanted,
                     ports: ports_of(&before, record)?,
@@ -179,6 +204,9 @@ impl Task {
                 engine
                     .networks
                     .choose_again(&plan, &mut after, namespace.as_fd())?;
+                if after.has_names() {
+                    change_resolver(&engine, &container, &after, &plan, namespace.as_fd())?;
+                }
                 engine.change_hosts(&container, &[], &own)?;
                 after.save(&container.run_dir)?;
                 Ok::<_, Error>(after)
@@ -227,7 +255,7 @@ impl Task {
                 "container cannot be disconnected from host network or connected to host network",
             );
         }
-        let all = settings::asked(&self.container, state);
+        let all = settings::asked(&self.container.record, state);
         if all.len() == 1 && all.contains_key("none") && network.driver != Driver::Null {
             return refused(
                 "container cannot be connected to multiple networks with one of the networks in \

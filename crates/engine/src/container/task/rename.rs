@@ -8,6 +8,7 @@ use conex_store::records::containers;
 use super::Task;
 use crate::Error;
 use crate::container::state::Phase;
+use crate::network::settings;
 
 impl Task {
     pub(super) async fn rename(&mut self, new_name: String) -> Result<(), Error> {
@@ -45,9 +46,29 @@ impl Task {
             self.container.name.store(Arc::new(new_name));
             table.release(&old);
         }
+        self.tell_names().await;
         let extra = [("oldName", format!("/{old}"))];
         self.container
             .publish(&self.engine.events, "rename", &extra);
         Ok(())
+    }
+
+    /// Neighbours find it by its new name, and no more by the old one.
+    async fn tell_names(&self) {
+        let state = self.container.state();
+        let Some(sandbox) = state.sandbox.clone().filter(|_| state.is_running()) else {
+            return;
+        };
+        let (engine, container) = (Arc::clone(&self.engine), Arc::clone(&self.container));
+        let told = tokio::task::spawn_blocking(move || {
+            let record = &container.record;
+            let asked: Vec<_> = settings::asked(record, &state).into_iter().collect();
+            engine
+                .networks
+                .rename(&container.name(), record, &sandbox, &asked);
+        });
+        if let Err(error) = told.await {
+            tracing::error!(%error, "its names were not told");
+        }
     }
 }
