@@ -90,9 +90,14 @@ async fn serve(settings: Settings, matches: Matches) -> Result<(), String> {
     let engine = Engine::open(settings.engine.clone())
         .await
         .map_err(|e| chain(&e))?;
-    let server = Server::bind(settings.server.clone())
-        .await
-        .map_err(|e| chain(&e))?;
+    let server = match Server::bind(settings.server.clone()).await {
+        Ok(server) => server,
+        Err(error) => {
+            // Nobody can reach this engine: what it made of bridges and rules goes with it.
+            engine.shut_down(!settings.engine.live_restore).await;
+            return Err(chain(&error));
+        }
+    };
     tokio::spawn(reload(engine.clone(), matches));
     let connections = server.connections();
     tracing::info!(id = engine.id(), "conex is ready");

@@ -1,4 +1,4 @@
-//! One client's connection: its socket, its limits, its end; and how many there are.
+//! One client's connection: its socket, in clear text or under TLS, its limits, its end; and how many there are.
 //! Knows requests and answers, not what is asked.
 
 use std::future::Future;
@@ -19,11 +19,13 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio_rustls::server::TlsStream;
 
 use crate::HEAD_LIMIT_BYTES;
 use crate::answer::Body;
 use crate::hijack::gate::Gate;
 use crate::listen::Open;
+use crate::tls::Tls;
 
 /// How long a client may take for a head, and a connection may stay without a request (moby's figure).
 const HEAD_TIMEOUT: Duration = Duration::from_secs(300);
@@ -123,13 +125,18 @@ pub(crate) async fn accept<H, F>(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok(socket) => {
-                clients.spawn(serve(
-                    socket,
-                    handler.clone(),
-                    connections.enter(),
-                    closing.clone(),
-                ));
+            Ok(newcomer) => {
+                let (handler, counted) = (handler.clone(), connections.enter());
+                let mut closing = closing.clone();
+                clients.spawn(async move {
+                    let socket = tokio::select! {
+                        socket = newcomer.greet() => socket,
+                        () = closing.begun() => None,
+                    };
+                    if let Some(socket) = socket {
+                        serve(socket, handler, counted, closing).await;
+                    }
+                });
             }
             Err(error) if is_of_one_client(&error) => {}
             Err(error) => {
@@ -189,6 +196,26 @@ where
     }
 }
 
+/// Somebody at the door.
+#[derive(Debug)]
+pub(crate) enum Newcomer {
+    /// Over a UNIX socket.
+    Unix(UnixStream),
+    /// Over TCP, and what has to happen first.
+    Tcp(TcpStream, Option<Tls>),
+}
+
+impl Newcomer {
+    /// Lets it in; `None` if it did not get through the handshake.
+    async fn greet(self) -> Option<Socket> {
+        match self {
+            Self::Unix(socket) => Some(Socket::Unix(socket)),
+            Self::Tcp(socket, None) => Some(Socket::Tcp(socket)),
+            Self::Tcp(socket, Some(tls)) => tls.greet(socket).await.map(Box::new).map(Socket::Tls),
+        }
+    }
+}
+
 /// A client's socket.
 #[derive(Debug)]
 pub(crate) enum Socket {
@@ -196,6 +223,8 @@ pub(crate) enum Socket {
     Unix(UnixStream),
     /// Over TCP.
     Tcp(TcpStream),
+    /// Over TCP under TLS. Shutting it down for writing is a close_notify and leaves the other direction open.
+    Tls(Box<TlsStream<TcpStream>>),
 }
 
 impl AsFd for Socket {
@@ -203,16 +232,18 @@ impl AsFd for Socket {
         match self {
             Socket::Unix(socket) => socket.as_fd(),
             Socket::Tcp(socket) => socket.as_fd(),
+            Socket::Tls(stream) => stream.get_ref().0.as_fd(),
         }
     }
 }
 
-/// Does the same to either socket.
+/// Does the same to any socket.
 macro_rules! either {
     ($socket:expr, $inner:ident => $action:expr) => {
         match $socket.get_mut() {
             Socket::Unix($inner) => $action,
             Socket::Tcp($inner) => $action,
+            Socket::Tls($inner) => $action,
         }
     };
 }
@@ -223,7 +254,14 @@ impl AsyncRead for Socket {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        either!(self, socket => Pin::new(socket).poll_read(cx, buf))
+        match either!(self, socket => Pin::new(socket).poll_read(cx, buf)) {
+            // A TLS client that closes without a close_notify, as Python's does and Go's server allows. HTTP
+            // knows by itself whether a message is whole.
+            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                Poll::Ready(Ok(()))
+            }
+            read => read,
+        }
     }
 }
 

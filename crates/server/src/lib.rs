@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! listen ─► connection ─► hijack::gate ─► hyper ─► route ─► engine
-//!   (accept loops)  (limits, life)            │      └─ body, legacy, error, answer
+//!   (accept loops)  (tls, limits, life)       │      └─ body, legacy, error, answer
 //!                                             └─ hijack::relay once a client takes its socket over
 //! ```
 //!
@@ -17,6 +17,7 @@ mod hijack;
 mod legacy;
 mod listen;
 mod route;
+mod tls;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -29,6 +30,8 @@ use tokio::task::JoinSet;
 use connection::Closing;
 pub use connection::Connections;
 pub use listen::{ListenError, Listener, ParseListenerError};
+use tls::Tls;
+pub use tls::{TlsError, TlsFiles};
 
 /// Bytes of a request's head at most; more is answered with 431.
 const HEAD_LIMIT_BYTES: usize = 64 * 1024;
@@ -41,6 +44,8 @@ const GRACE: Duration = Duration::from_secs(5);
 pub struct Config {
     /// Where clients come in.
     pub listeners: Vec<Listener>,
+    /// What TCP listeners are served with; `None` serves them in clear text.
+    pub tls: Option<TlsFiles>,
     /// The oldest API version answered (`DOCKER_MIN_API_VERSION`).
     pub min_api_version: ApiVersion,
 }
@@ -49,6 +54,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listeners: Vec::new(),
+            tls: None,
             min_api_version: version::MIN,
         }
     }
@@ -63,13 +69,15 @@ pub struct Server {
 }
 
 impl Server {
-    /// Opens the listeners.
+    /// Reads the certificates and opens the listeners.
     ///
-    /// Errors: the first listener that cannot be opened; those before it are closed again.
+    /// Errors: certificates that cannot be used, else the first listener that cannot be opened; those before it are
+    /// closed again.
     pub async fn bind(config: Config) -> Result<Self, ListenError> {
+        let tls = config.tls.as_ref().map(Tls::load).transpose()?;
         let mut listeners = Vec::with_capacity(config.listeners.len());
         for listener in &config.listeners {
-            listeners.append(&mut listener.open().await?);
+            listeners.append(&mut listener.open(tls.as_ref()).await?);
         }
         let min_api_version = config.min_api_version.clamp(version::MIN, version::MAX);
         Ok(Self {

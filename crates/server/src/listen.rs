@@ -1,5 +1,5 @@
 //! Where clients come in: UNIX sockets, TCP, sockets handed over by the service manager.
-//! Knows nothing of HTTP.
+//! Knows nothing of HTTP, and of TLS only who is to be asked for it.
 
 use std::fmt;
 use std::fs;
@@ -12,7 +12,8 @@ use std::str::FromStr;
 use thiserror::Error;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 
-use crate::connection::Socket;
+use crate::connection::Newcomer;
+use crate::tls::{Tls, TlsError};
 
 /// The first descriptor a service manager hands over (sd_listen_fds(3)).
 const FIRST_INHERITED: i32 = 3;
@@ -36,7 +37,7 @@ pub enum Listener {
         /// Name or number of the group that may connect; `None` is `docker` or `conex` if there is one.
         group: Option<String>,
     },
-    /// TCP without TLS, `host:port`: everybody who reaches it is root on this host.
+    /// TCP, `host:port`, under TLS if the engine has certificates. Whoever is let in is root on this host.
     Tcp(String),
     /// Every socket handed over by the service manager.
     Inherited,
@@ -59,6 +60,9 @@ pub enum ParseListenerError {
 /// Why a listener cannot be opened.
 #[derive(Debug, Error)]
 pub enum ListenError {
+    /// The certificates cannot be used.
+    #[error("invalid TLS configuration")]
+    Tls(#[from] TlsError),
     /// Another process answers at that path.
     #[error("{} is already served by another process", .0.display())]
     Served(PathBuf),
@@ -108,7 +112,12 @@ pub(crate) enum Open {
         _file: Option<SocketFile>,
     },
     /// A TCP socket.
-    Tcp(TcpListener),
+    Tcp {
+        /// Where clients are accepted.
+        listener: TcpListener,
+        /// What they have to go through.
+        tls: Option<Tls>,
+    },
 }
 
 /// The file of a socket made here; removed when dropped, unless another has taken its name.
@@ -158,34 +167,38 @@ impl FromStr for Listener {
 }
 
 impl Listener {
-    /// Opens it; an inherited one may be several.
-    pub(crate) async fn open(&self) -> Result<Vec<Open>, ListenError> {
+    /// Opens it; an inherited one may be several. TLS is for TCP alone.
+    pub(crate) async fn open(&self, tls: Option<&Tls>) -> Result<Vec<Open>, ListenError> {
         match self {
             Self::Unix { path, group } => Ok(vec![open_unix(path, group.as_deref()).await?]),
             Self::Tcp(address) => match TcpListener::bind(address.as_str()).await {
                 Ok(listener) => {
-                    tracing::warn!(%address, "this address is served without TLS: whoever reaches it is root on this host");
-                    Ok(vec![Open::Tcp(listener)])
+                    // The port may be the kernel's choice.
+                    if let Ok(address) = listener.local_addr() {
+                        tracing::info!("API listen on {address}");
+                    }
+                    let tls = tls.cloned();
+                    Ok(vec![Open::Tcp { listener, tls }])
                 }
                 Err(source) => Err(ListenError::Tcp {
                     address: address.clone(),
                     source,
                 }),
             },
-            Self::Inherited => open_inherited(),
+            Self::Inherited => open_inherited(tls),
         }
     }
 }
 
 impl Open {
     /// The next client.
-    pub(crate) async fn accept(&self) -> io::Result<Socket> {
+    pub(crate) async fn accept(&self) -> io::Result<Newcomer> {
         match self {
-            Self::Unix { listener, .. } => Ok(Socket::Unix(listener.accept().await?.0)),
-            Self::Tcp(listener) => {
+            Self::Unix { listener, .. } => Ok(Newcomer::Unix(listener.accept().await?.0)),
+            Self::Tcp { listener, tls } => {
                 let (socket, _) = listener.accept().await?;
                 socket.set_nodelay(true)?;
-                Ok(Socket::Tcp(socket))
+                Ok(Newcomer::Tcp(socket, tls.clone()))
             }
         }
     }
@@ -290,7 +303,7 @@ fn find_group(groups: &str, name: &str) -> Option<u32> {
 }
 
 /// Takes the sockets the service manager handed over to this process.
-fn open_inherited() -> Result<Vec<Open>, ListenError> {
+fn open_inherited(tls: Option<&Tls>) -> Result<Vec<Open>, ListenError> {
     let variable = |name: &str| std::env::var(name).ok()?.parse::<i32>().ok();
     let ours =
         variable("LISTEN_PID").and_then(|pid| u32::try_from(pid).ok()) == Some(std::process::id());
@@ -300,14 +313,14 @@ fn open_inherited() -> Result<Vec<Open>, ListenError> {
         .map(|number| {
             conex_sys::socket::inherited(number)
                 .map_err(io::Error::from)
-                .and_then(adopt)
+                .and_then(|fd| adopt(fd, tls))
                 .map_err(|source| ListenError::Inherited { number, source })
         })
         .collect()
 }
 
 /// Makes a listener of a descriptor, whichever family its socket is of.
-fn adopt(fd: OwnedFd) -> io::Result<Open> {
+fn adopt(fd: OwnedFd, tls: Option<&Tls>) -> io::Result<Open> {
     let unix = std::os::unix::net::UnixListener::from(fd);
     unix.set_nonblocking(true)?;
     // The address of a socket of another family cannot be read as one of this.
@@ -319,7 +332,10 @@ fn adopt(fd: OwnedFd) -> io::Result<Open> {
     }
     let tcp = std::net::TcpListener::from(OwnedFd::from(unix));
     tcp.local_addr()?;
-    Ok(Open::Tcp(TcpListener::from_std(tcp)?))
+    Ok(Open::Tcp {
+        listener: TcpListener::from_std(tcp)?,
+        tls: tls.cloned(),
+    })
 }
 
 #[cfg(test)]
@@ -378,7 +394,7 @@ mod tests {
     async fn a_socket_has_its_mode_and_leaves_nothing_behind() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("made/engine.sock");
-        let open = unix(&path).open().await.unwrap();
+        let open = unix(&path).open(None).await.unwrap();
         assert_eq!(
             fs::metadata(&path).unwrap().permissions().mode() & 0o777,
             0o660
@@ -394,8 +410,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("engine.sock");
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
-        let open = unix(&path).open().await.unwrap();
-        let error = unix(&path).open().await.unwrap_err();
+        let open = unix(&path).open(None).await.unwrap();
+        let error = unix(&path).open(None).await.unwrap_err();
         assert!(matches!(error, ListenError::Served(_)), "{error}");
         UnixStream::connect(&path).await.unwrap();
         drop(open);
@@ -406,9 +422,9 @@ mod tests {
     async fn the_socket_of_a_successor_is_not_removed() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("engine.sock");
-        let open = unix(&path).open().await.unwrap();
+        let open = unix(&path).open(None).await.unwrap();
         fs::remove_file(&path).unwrap();
-        let successor = unix(&path).open().await.unwrap();
+        let successor = unix(&path).open(None).await.unwrap();
         drop(open);
         assert!(path.exists());
         drop(successor);
@@ -420,7 +436,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("engine.sock");
         fs::write(&path, "data").unwrap();
-        let error = unix(&path).open().await.unwrap_err();
+        let error = unix(&path).open(None).await.unwrap_err();
         assert!(matches!(error, ListenError::NotASocket(_)), "{error}");
         assert_eq!(fs::read(&path).unwrap(), b"data");
     }
@@ -431,12 +447,12 @@ mod tests {
         let path = dir.path().join("engine.sock");
         let unix = std::os::unix::net::UnixListener::bind(&path).unwrap();
         assert!(matches!(
-            adopt(unix.into()).unwrap(),
+            adopt(unix.into(), None).unwrap(),
             Open::Unix { _file: None, .. }
         ));
         let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        assert!(matches!(adopt(tcp.into()).unwrap(), Open::Tcp(_)));
+        assert!(matches!(adopt(tcp.into(), None).unwrap(), Open::Tcp { .. }));
         let file = fs::File::open("/dev/null").unwrap();
-        assert!(adopt(file.into()).is_err());
+        assert!(adopt(file.into(), None).is_err());
     }
 }

@@ -157,6 +157,11 @@ pub(super) const EFFECTIVE: &[Flag] = &[
     .default("builtin"),
     Flag::int("shutdown-timeout", "Set the default shutdown timeout").default("15"),
     Flag::string("storage-driver", "Storage driver to use").short('s'),
+    Flag::bool("tls", "Use TLS; implied by --tlsverify"),
+    Flag::string("tlscacert", "Trust certs signed only by this CA"),
+    Flag::string("tlscert", "Path to TLS certificate file"),
+    Flag::string("tlskey", "Path to TLS key file"),
+    Flag::bool("tlsverify", "Use TLS and verify the remote"),
     Flag::bool("userland-proxy", "Use userland proxy for loopback traffic").default("true"),
     Flag::bool("validate", "Validate daemon configuration and exit"),
     Flag::bool("version", "Print version information and quit").short('v'),
@@ -231,11 +236,6 @@ pub(super) const WITHOUT_EFFECT: &[Flag] = &[
 pub(super) const REFUSED: &[Flag] = &[
     Flag::list("authorization-plugin", "Authorization plugins to load"),
     Flag::bool("rootless", "Enable rootless mode"),
-    Flag::bool("tls", "Use TLS; implied by --tlsverify"),
-    Flag::string("tlscacert", "Trust certs signed only by this CA"),
-    Flag::string("tlscert", "Path to TLS certificate file"),
-    Flag::string("tlskey", "Path to TLS key file"),
-    Flag::bool("tlsverify", "Use TLS and verify the remote"),
     Flag::string("userns-remap", "User/Group setting for user namespaces"),
 ];
 

@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use conex_api::container::Ulimit;
-use conex_api::version::{ApiVersion, MIN};
 use conex_cli::flag::Matches;
 use conex_server::{Config as ServerConfig, Listener};
 
 use super::{file, flags};
 
 mod registry;
+mod server;
 
 /// Everything resolved.
 #[derive(Debug)]
@@ -131,7 +131,7 @@ pub(super) fn resolve(matches: &Matches) -> Result<Settings, String> {
         ));
     }
 
-    let server = server(&values, &mut warnings)?;
+    let server = server::resolve(&values, &mut warnings)?;
     let seconds: i64 = values.text("shutdown-timeout").parse().map_err(|_| {
         format!(
             "invalid shutdown-timeout: {}",
@@ -217,40 +217,6 @@ fn read(matches: &Matches) -> Result<Values<'_>, String> {
         values.file.insert(flag.to_owned(), words);
     }
     Ok(values)
-}
-
-fn server(values: &Values<'_>, warnings: &mut Vec<String>) -> Result<ServerConfig, String> {
-    let group = Some(values.text("group")).filter(|g| !g.is_empty());
-    let mut hosts = values.all("host");
-    if hosts.is_empty() {
-        hosts.push("unix:///run/conex.sock".into());
-    }
-    let mut listeners = Vec::new();
-    for host in &hosts {
-        let mut listener: Listener = host
-            .parse()
-            .map_err(|e: conex_server::ParseListenerError| e.to_string())?;
-        if let Listener::Unix { group: of, .. } = &mut listener {
-            of.clone_from(&group);
-        }
-        if matches!(listener, Listener::Tcp(_)) {
-            warnings.push(format!(
-                "[DEPRECATION NOTICE] API is accessible on {host} without encryption: access to \
-                 it is equivalent to root access on the host"
-            ));
-        }
-        listeners.push(listener);
-    }
-    let min_api_version = match std::env::var("DOCKER_MIN_API_VERSION") {
-        Ok(text) if !text.is_empty() => text
-            .parse::<ApiVersion>()
-            .map_err(|_| format!("invalid DOCKER_MIN_API_VERSION: {text}"))?,
-        _ => MIN,
-    };
-    Ok(ServerConfig {
-        listeners,
-        min_api_version,
-    })
 }
 
 fn pair(text: &str, what: &str) -> Result<(String, String), String> {
@@ -401,7 +367,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn resolved(words: &[&str]) -> Result<Settings, String> {
+    pub(super) fn resolved(words: &[&str]) -> Result<Settings, String> {
         let mut all = vec!["--config-file".to_owned(), "/dev/null".to_owned()];
         all.extend(words.iter().map(|w| (*w).to_owned()));
         match flags::parse(&all)? {
@@ -427,9 +393,9 @@ mod tests {
             error.starts_with("--ip-forward=false is not supported yet"),
             "{error}"
         );
-        let error = resolved(&["--tlsverify"]).unwrap_err();
+        let error = resolved(&["--rootless"]).unwrap_err();
         assert!(
-            error.starts_with("--tlsverify is not supported yet"),
+            error.starts_with("--rootless is not supported yet"),
             "{error}"
         );
     }

@@ -44,7 +44,7 @@ impl Served {
             path: path.clone(),
             group: None,
         }
-        .open()
+        .open(None)
         .await
         .unwrap();
         let (attached, containers) = mpsc::unbounded_channel();

@@ -59,6 +59,7 @@ where
         if let Some(mut replay) = streams.replay {
             while let Some(chunk) = replay.next().await {
                 client_write.write_all(&chunk?).await?;
+                client_write.flush().await?;
             }
         }
         if let Some(live) = live_read {
@@ -109,7 +110,11 @@ async fn copy_output(
         // A reset is the end of a container that left input unread.
         match live.read(&mut buffer).await {
             Ok(0) | Err(_) => return Ok(()),
-            Ok(length) => client.write_all(&buffer[..length]).await?,
+            Ok(length) => {
+                client.write_all(&buffer[..length]).await?;
+                // Under TLS a record may wait behind a full socket until it is asked to go.
+                client.flush().await?;
+            }
         }
     }
 }
