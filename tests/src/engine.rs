@@ -391,6 +391,15 @@ impl Engine {
             .unwrap_or_default()
     }
 
+    /// Where it says that its TCP socket is, `127.0.0.1:port`.
+    pub fn tcp_address(&self) -> String {
+        let log = self.log();
+        let told = log
+            .lines()
+            .find_map(|line| line.split_once("API listen on "));
+        told.expect("it says where it listens").1.trim().to_owned()
+    }
+
     /// Waits until its daemons have printed this.
     pub fn wait_for_log(&self, text: &str) {
         let events = watch(self.root()).expect("a directory can be watched");

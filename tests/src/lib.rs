@@ -5,6 +5,7 @@
 //! an engine gives its things in the kernel.
 
 pub mod archive;
+pub mod certificates;
 pub mod client;
 pub mod engine;
 pub mod fixture;

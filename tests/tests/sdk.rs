@@ -10,6 +10,7 @@ use std::process::Command;
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use conex_tests::certificates::Certificates;
 use conex_tests::engine::Engine;
 use conex_tests::fixture::{self, Fixture};
 use conex_tests::process::{self, Output};
@@ -138,6 +139,11 @@ fn succeed(command: Command) -> Result<(), String> {
 /// An engine that has the image `busybox`, and the tar it was made of; `None`,
 /// with the reason printed, where that cannot be.
 fn engine() -> Option<(Engine, PathBuf)> {
+    engine_with(&[])
+}
+
+/// The same with more flags of the daemon.
+fn engine_with(flags: &[&str]) -> Option<(Engine, PathBuf)> {
     let tar = match fixture::make(Fixture::Busybox) {
         Ok(tar) => tar,
         Err(reason) => {
@@ -145,7 +151,7 @@ fn engine() -> Option<(Engine, PathBuf)> {
             return None;
         }
     };
-    let engine = Engine::start()?;
+    let engine = Engine::start_with(flags, &[])?;
     let imported = engine.conex(&["import", &tar.to_string_lossy(), "busybox"]);
     assert_eq!(imported.code, Some(0), "{imported}");
     Some((engine, tar))
@@ -254,6 +260,32 @@ fn registries_are_pulled_from_pushed_to_and_logged_in_to_by_the_python_sdk() {
             "{output}"
         );
     }
+}
+
+#[test]
+fn an_engine_under_tls_is_spoken_to_by_the_python_sdk() {
+    let certificates = Certificates::make();
+    let flags = certificates.flags();
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    let Some(python) = installed(&PYTHON) else {
+        return;
+    };
+    let Some((engine, tar)) = engine_with(&flags) else {
+        return;
+    };
+    let clients = ["client", "late", "stranger"].map(|name| certificates.of(name));
+    let clients = clients.map(|dir| dir.display().to_string());
+    let mut arguments = vec![engine.tcp_address()];
+    arguments.extend(clients);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let mut command = Command::new(python);
+    command.env_clear();
+    let output = script(command, "tls.py", &engine, &tar, &arguments);
+    assert_eq!(output.code, Some(0), "{output}");
+    assert!(
+        output.stdout.contains("speaks_through_a_socket"),
+        "{output}"
+    );
 }
 
 #[test]

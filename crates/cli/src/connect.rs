@@ -5,10 +5,11 @@
 //! Only an engine at the default socket is started when nobody answers ([`autostart`]).
 
 mod autostart;
+pub(crate) mod tls;
 
 use std::path::PathBuf;
 
-use conex_client::{Client, Host};
+use conex_client::{Client, Host, TlsMaterial};
 
 use crate::context::Context;
 use crate::contexts::Contexts;
@@ -16,6 +17,8 @@ use crate::error::CliError;
 
 /// The socket of an engine nobody configured.
 const DEFAULT_SOCKET: &str = "/run/conex.sock";
+/// Where an engine with TLS is looked for when nobody said where.
+const DEFAULT_TLS_HOST: &str = "tcp://localhost:2376";
 /// The context that stands for "no context".
 pub const DEFAULT_CONTEXT: &str = "default";
 
@@ -28,6 +31,8 @@ pub struct Endpoint {
     pub context: String,
     /// Whether it is the default socket, whose engine may be started on demand.
     pub is_default: bool,
+    /// The certificates for it, whether or not its host is one that needs them.
+    pub tls: Option<TlsMaterial>,
 }
 
 /// What the choice of an engine depends on.
@@ -40,15 +45,26 @@ struct Choice<'a> {
     docker_context: Option<String>,
     current_context: &'a str,
     exec_root: Option<PathBuf>,
+    /// TLS is asked for, which has a default place of its own.
+    is_tls: bool,
 }
 
 /// The engine the options and the environment name; opens no connection.
 ///
 /// # Errors
-/// For `--host` beside `--context`, an address of no known form, an unknown context, and TLS.
+/// For `--host` beside `--context`, an address of no known form, an unknown context, and certificates that
+/// cannot be used.
 pub fn endpoint(ctx: &Context) -> Result<Endpoint, CliError> {
+    let choice = choice(ctx);
+    secured(
+        ctx,
+        choose(&choice, &Contexts::of(&ctx.globals.config_dir))?,
+    )
+}
+
+fn choice(ctx: &Context) -> Choice<'_> {
     let globals = &ctx.globals;
-    let choice = Choice {
+    Choice {
         context_flag: globals.context.as_deref(),
         host_flag: globals.hosts.last().map(String::as_str),
         conex_host: variable("CONEX_HOST"),
@@ -56,29 +72,56 @@ pub fn endpoint(ctx: &Context) -> Result<Endpoint, CliError> {
         docker_context: variable("DOCKER_CONTEXT"),
         current_context: &ctx.config().current_context,
         exec_root: variable("CONEX_EXEC_ROOT").map(PathBuf::from),
-    };
-    let endpoint = choose(&choice, &Contexts::of(&globals.config_dir))?;
-    let wants_tls = globals.tls || globals.tls_verify || variable("DOCKER_TLS_VERIFY").is_some();
-    if wants_tls && matches!(endpoint.host, Host::Tcp(_)) {
-        // Better no connection than one in clear text where the user asked for TLS.
-        return Err(CliError::message("TLS connections are not supported yet"));
+        is_tls: tls::is_asked(globals),
     }
-    Ok(endpoint)
 }
 
 /// The engine of the context `default`, whichever context is in use.
 ///
 /// # Errors
-/// For an address of no known form.
+/// For an address of no known form, and certificates that cannot be used.
 pub fn default_endpoint(ctx: &Context) -> Result<Endpoint, CliError> {
     let choice = Choice {
         host_flag: ctx.globals.hosts.last().map(String::as_str),
         conex_host: variable("CONEX_HOST"),
         docker_host: variable("DOCKER_HOST"),
         exec_root: variable("CONEX_EXEC_ROOT").map(PathBuf::from),
+        is_tls: tls::is_asked(&ctx.globals),
         ..Choice::default()
     };
-    choose(&choice, &Contexts::of(&ctx.globals.config_dir))
+    secured(
+        ctx,
+        choose(&choice, &Contexts::of(&ctx.globals.config_dir))?,
+    )
+}
+
+/// The name of the context in use. Errors as [`endpoint`], but for certificates.
+pub fn context_name(ctx: &Context) -> Result<String, CliError> {
+    let choice = choice(ctx);
+    Ok(choose(&choice, &Contexts::of(&ctx.globals.config_dir))?.context)
+}
+
+/// The endpoint with its certificates. A context's own are no matter of options.
+fn secured(ctx: &Context, endpoint: Endpoint) -> Result<Endpoint, CliError> {
+    let material = match endpoint.context.as_str() {
+        DEFAULT_CONTEXT => match &endpoint.host {
+            Host::Tcp(_) => tls::of_options(&ctx.globals)?,
+            // Certificates that are named for a socket are not even looked at.
+            _ => None,
+        },
+        name => {
+            let contexts = Contexts::of(&ctx.globals.config_dir);
+            match contexts.get(name) {
+                Some(stored) => tls::of_context(&contexts, &stored)?,
+                None => None,
+            }
+        }
+    };
+    Ok(Endpoint {
+        host: tls::apply(endpoint.host, material.as_ref())?,
+        tls: material,
+        ..endpoint
+    })
 }
 
 /// A client of that engine with its first connection made; starts the default engine if need be.
@@ -130,14 +173,17 @@ fn choose(choice: &Choice, contexts: &Contexts) -> Result<Endpoint, CliError> {
             host,
             context: context.to_owned(),
             is_default: false,
+            tls: None,
         });
     }
     let context = DEFAULT_CONTEXT.to_owned();
-    Ok(match choice.host_flag.or(environment) {
+    let tls_default = choice.is_tls.then_some(DEFAULT_TLS_HOST);
+    Ok(match choice.host_flag.or(environment).or(tls_default) {
         Some(text) => Endpoint {
             host: parse(text)?,
             context,
             is_default: false,
+            tls: None,
         },
         None => {
             // A private run root has a private socket, so that engines do not meet by accident.
@@ -149,6 +195,7 @@ fn choose(choice: &Choice, contexts: &Contexts) -> Result<Endpoint, CliError> {
                 host: Host::Unix(socket),
                 context,
                 is_default: true,
+                tls: None,
             }
         }
     })
@@ -210,6 +257,21 @@ mod tests {
             ..choice
         };
         assert!(!choose(&choice, Path::new("/")).unwrap().is_default);
+    }
+
+    #[test]
+    fn tls_without_an_address_is_dockers_port_for_it() {
+        let choice = Choice {
+            is_tls: true,
+            exec_root: Some("/tmp/x".into()),
+            ..Choice::default()
+        };
+        assert_eq!(host_of(&choice), "tcp://localhost:2376");
+        let choice = Choice {
+            docker_host: Some("tcp://there:1".into()),
+            ..choice
+        };
+        assert_eq!(host_of(&choice), "tcp://there:1");
     }
 
     #[test]

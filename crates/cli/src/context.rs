@@ -28,8 +28,8 @@ pub struct Globals {
     pub debug: bool,
     /// `--tls`, also implied by `--tlsverify`.
     pub tls: bool,
-    /// `--tlsverify`.
-    pub tls_verify: bool,
+    /// `--tlsverify`, if it was given.
+    pub tls_verify: Option<bool>,
     /// `--tlscacert`.
     pub tls_ca_cert: Option<PathBuf>,
     /// `--tlscert`.
@@ -89,10 +89,8 @@ impl Context {
 
     /// The name of the context in use: `default` unless one is chosen.
     pub fn context_name(&self) -> String {
-        match crate::connect::endpoint(self) {
-            Ok(endpoint) => endpoint.context,
-            Err(_) => crate::connect::DEFAULT_CONTEXT.to_owned(),
-        }
+        crate::connect::context_name(self)
+            .unwrap_or_else(|_| crate::connect::DEFAULT_CONTEXT.to_owned())
     }
 
     /// The single-threaded runtime, made at the first call.

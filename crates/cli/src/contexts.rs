@@ -7,6 +7,7 @@
 //!
 //! It must not know which context is in use.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -18,11 +19,16 @@ use serde_json::{Map, Value};
 
 use crate::error::CliError;
 
-/// Longest description of a context read.
+/// Longest description of a context, or file of certificates, that is read.
 const MAX_BYTES: u64 = 1 << 20;
+/// The endpoint of an engine, by its name.
+pub(crate) const DOCKER: &str = "docker";
 /// The certificates of an endpoint, by the word that names each on a command line.
 pub(crate) const PEMS: [(&str, &str); 3] =
     [("ca", "ca.pem"), ("cert", "cert.pem"), ("key", "key.pem")];
+
+/// Certificates and keys by endpoint and name of file.
+pub(crate) type Certificates = BTreeMap<String, BTreeMap<String, Vec<u8>>>;
 
 /// One context, `meta.json`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -128,34 +134,56 @@ impl Contexts {
         written.map_err(|error| CliError::open(dir, error))
     }
 
-    /// Keeps copies of certificates, by file name, in place of those there were.
-    pub fn save_tls(&self, name: &str, files: &[(&str, Vec<u8>)]) -> Result<(), CliError> {
-        let dir = self.tls_dir(name).join("docker");
+    /// Keeps certificates in place of those there were. Names are single path components.
+    pub(crate) fn save_certificates(
+        &self,
+        name: &str,
+        certificates: &Certificates,
+    ) -> Result<(), CliError> {
+        let root = self.tls_dir(name);
         let kept = || -> io::Result<()> {
-            match fs::remove_dir_all(&dir) {
+            match fs::remove_dir_all(&root) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
-            if files.is_empty() {
-                return Ok(());
+            for (endpoint, files) in certificates.iter().filter(|(_, files)| !files.is_empty()) {
+                let dir = root.join(endpoint);
+                private_dir(&dir)?;
+                for (file, bytes) in files {
+                    write_private(&dir.join(file), bytes)?;
+                }
             }
-            private_dir(&dir)?;
-            files
-                .iter()
-                .try_for_each(|(file, bytes)| write_private(&dir.join(file), bytes))
+            Ok(())
         };
-        kept().map_err(|error| CliError::open(&dir, error))
+        kept().map_err(|error| CliError::open(&root, error))
     }
 
-    /// The names of a context's certificates.
-    pub fn tls_files(&self, name: &str) -> Vec<String> {
-        let entries = fs::read_dir(self.tls_dir(name).join("docker"));
-        let entries = entries.into_iter().flatten().flatten();
-        let mut names: Vec<String> = entries
-            .filter_map(|entry| entry.file_name().into_string().ok())
-            .collect();
-        names.sort();
-        names
+    /// The names of the files of a context's endpoints with certificates, by endpoint.
+    pub fn tls_files(&self, name: &str) -> BTreeMap<String, Vec<String>> {
+        let dir = self.tls_dir(name);
+        let endpoints = names_in(&dir).into_iter();
+        endpoints
+            .map(|endpoint| {
+                let files = names_in(&dir.join(&endpoint));
+                (endpoint, files)
+            })
+            .filter(|(_, files)| !files.is_empty())
+            .collect()
+    }
+
+    /// All certificates of a context.
+    pub(crate) fn certificates(&self, name: &str) -> Result<Certificates, CliError> {
+        let mut found = Certificates::new();
+        for (endpoint, files) in self.tls_files(name) {
+            let dir = self.tls_dir(name).join(&endpoint);
+            let of_endpoint: &mut BTreeMap<_, _> = found.entry(endpoint).or_default();
+            for file in files {
+                let path = dir.join(&file);
+                let bytes = read_pem(&path).map_err(|error| CliError::open(path, error))?;
+                of_endpoint.insert(file, bytes);
+            }
+        }
+        Ok(found)
     }
 
     /// Removes one, certificates first.
@@ -181,6 +209,28 @@ fn read(path: &Path) -> Option<Stored> {
     let is_small = fs::metadata(path).is_ok_and(|meta| meta.len() <= MAX_BYTES);
     let bytes = is_small.then(|| fs::read(path).ok()).flatten()?;
     serde_json::from_slice(&bytes).ok()
+}
+
+/// A file of certificates or a key.
+pub(crate) fn read_pem(path: &Path) -> io::Result<Vec<u8>> {
+    use io::Read;
+    let mut bytes = Vec::new();
+    let file = fs::File::open(path)?;
+    file.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(io::Error::other("too large for certificates"));
+    }
+    Ok(bytes)
+}
+
+/// What is in a directory, by name; nothing if there is none.
+fn names_in(dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let mut names: Vec<String> = entries
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect();
+    names.sort();
+    names
 }
 
 fn private_dir(path: &Path) -> io::Result<()> {
@@ -225,10 +275,11 @@ mod tests {
             r#"{"Name":"far","Metadata":{},"Endpoints":{"docker":{"Host":"tcp://far:1","SkipTLSVerify":false}}}"#
         );
         assert_eq!(contexts.get("far"), Some(stored));
-        contexts
-            .save_tls("far", &[("ca.pem", b"x".to_vec())])
-            .unwrap();
-        assert_eq!(contexts.tls_files("far"), ["ca.pem"]);
+        let files = BTreeMap::from([("ca.pem".to_owned(), b"x".to_vec())]);
+        let certificates = Certificates::from([("docker".to_owned(), files)]);
+        contexts.save_certificates("far", &certificates).unwrap();
+        assert_eq!(contexts.certificates("far").unwrap(), certificates);
+        assert_eq!(contexts.tls_files("far")["docker"], ["ca.pem"]);
         contexts.remove("far").unwrap();
         assert!(contexts.list().is_empty() && contexts.tls_files("far").is_empty());
     }

@@ -442,11 +442,7 @@ impl Client {
         call: &str,
         mut request: Request<Body>,
     ) -> Result<(Response<Incoming>, SendRequest<Body>), Error> {
-        let lost = |source: hyper::Error| Error::Lost {
-            host: self.shared.host.clone(),
-            call: call.to_owned(),
-            source: Box::new(source),
-        };
+        let lost = |source: hyper::Error| Error::lost(&self.shared.host, call, source);
         // A kept connection may have been closed by the engine meanwhile: hyper gives the request
         // back if not a byte of it was written, and only then is it sent on another one.
         loop {

@@ -3,6 +3,7 @@
 use std::io;
 
 use crate::host::Host;
+use crate::tls;
 
 /// A failed call.
 ///
@@ -34,6 +35,14 @@ pub enum Error {
         host: Host,
         /// What connecting said.
         source: io::Error,
+    },
+    /// The engine or we are not whom the other side wants, or one of both does not speak TLS.
+    #[error("error during connect: {host}: {reason}")]
+    Tls {
+        /// The address tried.
+        host: Host,
+        /// What is wrong, in the words of Go's TLS.
+        reason: String,
     },
     /// The connection broke during the call: what the engine did is unknown.
     #[error("connection to {host} lost during {call}")]
@@ -101,6 +110,10 @@ impl Error {
 
     pub(crate) fn connect(host: &Host, cause: io::Error) -> Self {
         let host = host.clone();
+        if let Some(error) = tls::within(&cause) {
+            let reason = tls::reason(error);
+            return Self::Tls { host, reason };
+        }
         if cause.kind() == io::ErrorKind::PermissionDenied {
             Self::Denied {
                 host,
@@ -108,6 +121,25 @@ impl Error {
             }
         } else {
             Self::Connect { host, cause }
+        }
+    }
+
+    /// The error of a connection that broke during `call`. An engine that wants a certificate says so only after
+    /// the handshake (RFC 8446, 4.4.2.4), in place of an answer.
+    pub(crate) fn lost(
+        host: &Host,
+        call: &str,
+        source: impl std::error::Error + Send + Sync + 'static,
+    ) -> Self {
+        let host = host.clone();
+        if let Some(error) = tls::within(&source) {
+            let reason = tls::reason(error);
+            return Self::Tls { host, reason };
+        }
+        Self::Lost {
+            host,
+            call: call.to_owned(),
+            source: Box::new(source),
         }
     }
 

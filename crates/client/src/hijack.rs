@@ -206,11 +206,7 @@ pub(crate) async fn upgrade(
     request: &[u8],
 ) -> Result<Hijacked, Error> {
     let call = format!("POST {path}");
-    let lost = |source: io::Error| Error::Lost {
-        host: host.clone(),
-        call: call.clone(),
-        source: Box::new(source),
-    };
+    let lost = |source: io::Error| Error::lost(host, &call, source);
     let protocol = |reason: &'static str| Error::Protocol {
         call: call.clone(),
         reason,
@@ -221,6 +217,7 @@ pub(crate) async fn upgrade(
     }
 
     socket.write_all(request).await.map_err(lost)?;
+    socket.flush().await.map_err(lost)?;
 
     let mut buffer = BytesMut::with_capacity(4096);
     let head = loop {

@@ -4,8 +4,9 @@ use std::fmt;
 use std::path::PathBuf;
 
 use crate::ssh::SshHost;
+use crate::tls::Tls;
 
-/// The port of an engine that listens without TLS.
+/// The port of an engine that listens without TLS; Docker's for `tcp://host` with TLS, too.
 const DEFAULT_TCP_PORT: u16 = 2375;
 
 /// An address of an engine.
@@ -15,6 +16,8 @@ pub enum Host {
     Unix(PathBuf),
     /// A TCP endpoint in clear text, as `host:port`; an IPv6 host is in square brackets.
     Tcp(String),
+    /// A TCP endpoint under TLS.
+    Tls(String, Tls),
     /// An engine at the other end of ssh.
     Ssh(SshHost),
 }
@@ -60,12 +63,21 @@ impl Host {
         }
     }
 
+    /// The same place under TLS, if it is one that can be: sockets and ssh need none.
+    #[must_use]
+    pub fn with_tls(self, tls: &Tls) -> Self {
+        match self {
+            Self::Tcp(authority) => Self::Tls(authority, tls.clone()),
+            other => other,
+        }
+    }
+
     /// The value of the `Host` header for this address.
     pub(crate) fn header(&self) -> &str {
         match self {
             // Nothing routes on it, but HTTP/1.1 wants one; this is what the Go client sends.
             Self::Unix(_) | Self::Ssh(_) => "api.moby.localhost",
-            Self::Tcp(authority) => authority,
+            Self::Tcp(authority) | Self::Tls(authority, _) => authority,
         }
     }
 }
@@ -74,7 +86,7 @@ impl fmt::Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unix(path) => write!(f, "unix://{}", path.display()),
-            Self::Tcp(authority) => write!(f, "tcp://{authority}"),
+            Self::Tcp(authority) | Self::Tls(authority, _) => write!(f, "tcp://{authority}"),
             Self::Ssh(host) => host.fmt(f),
         }
     }

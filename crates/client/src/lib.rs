@@ -1,4 +1,4 @@
-//! Client of the Engine API: unix sockets, TCP and ssh, JSON calls, progress streams, hijacked streams.
+//! Client of the Engine API: unix sockets, TCP, TLS and ssh, JSON calls, progress streams, hijacked streams.
 //!
 //! It knows HTTP and the shapes of the API, nothing about commands, terminals or how an engine is
 //! started. One [`Client`] may be used by many tasks at once; every call is one request on one
@@ -15,6 +15,7 @@ mod query;
 mod socket;
 mod ssh;
 pub mod stream;
+mod tls;
 
 pub use answer::Answer;
 pub use body::{ByteStream, JsonStream};
@@ -24,6 +25,7 @@ pub use hijack::{BlockingReader, BlockingWriter, ContentKind, Hijacked, dial};
 pub use host::{Host, HostError};
 pub use query::{query, segment};
 pub use ssh::SshHost;
+pub use tls::{Tls, TlsError, TlsMaterial};
 
 #[cfg(test)]
 mod tests;

@@ -7,14 +7,25 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::client::TlsStream;
 
 use crate::host::Host;
+use crate::tls::blocking::{self, Half};
 
 /// A connection to an engine.
 #[derive(Debug)]
 pub(crate) enum Socket {
     Unix(UnixStream),
     Tcp(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// Connects over TCP.
+async fn tcp(authority: &str) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(authority).await?;
+    // Requests are written in one piece; waiting for more only delays keystrokes.
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 impl Socket {
@@ -23,11 +34,10 @@ impl Socket {
         match host {
             Host::Unix(path) => UnixStream::connect(path).await.map(Self::Unix),
             Host::Ssh(host) => host.connect().map(Self::Unix),
-            Host::Tcp(authority) => {
-                let stream = TcpStream::connect(authority.as_str()).await?;
-                // Requests are written in one piece; waiting for more only delays keystrokes.
-                stream.set_nodelay(true)?;
-                Ok(Self::Tcp(stream))
+            Host::Tcp(authority) => tcp(authority).await.map(Self::Tcp),
+            Host::Tls(authority, tls) => {
+                let stream = tls.connect(tcp(authority).await?, authority).await?;
+                Ok(Self::Tls(Box::new(stream)))
             }
         }
     }
@@ -45,6 +55,13 @@ impl Socket {
                 stream.set_nonblocking(false)?;
                 Ok((Blocking::Tcp(stream.try_clone()?), Blocking::Tcp(stream)))
             }
+            Self::Tls(stream) => {
+                let (stream, session) = stream.into_inner();
+                let stream = stream.into_std()?;
+                stream.set_nonblocking(false)?;
+                let (read, write) = blocking::split(stream, session)?;
+                Ok((Blocking::Tls(read), Blocking::Tls(write)))
+            }
         }
     }
 }
@@ -58,6 +75,14 @@ impl AsyncRead for Socket {
         match self.get_mut() {
             Self::Unix(s) => Pin::new(s).poll_read(cx, buf),
             Self::Tcp(s) => Pin::new(s).poll_read(cx, buf),
+            // The end of an engine that was killed comes without a close_notify; HTTP knows by itself
+            // whether a message is whole.
+            Self::Tls(s) => match Pin::new(s).poll_read(cx, buf) {
+                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    Poll::Ready(Ok(()))
+                }
+                read => read,
+            },
         }
     }
 }
@@ -71,6 +96,7 @@ impl AsyncWrite for Socket {
         match self.get_mut() {
             Self::Unix(s) => Pin::new(s).poll_write(cx, buf),
             Self::Tcp(s) => Pin::new(s).poll_write(cx, buf),
+            Self::Tls(s) => Pin::new(s).poll_write(cx, buf),
         }
     }
 
@@ -82,6 +108,7 @@ impl AsyncWrite for Socket {
         match self.get_mut() {
             Self::Unix(s) => Pin::new(s).poll_write_vectored(cx, bufs),
             Self::Tcp(s) => Pin::new(s).poll_write_vectored(cx, bufs),
+            Self::Tls(s) => Pin::new(s).poll_write_vectored(cx, bufs),
         }
     }
 
@@ -93,6 +120,7 @@ impl AsyncWrite for Socket {
         match self.get_mut() {
             Self::Unix(s) => Pin::new(s).poll_flush(cx),
             Self::Tcp(s) => Pin::new(s).poll_flush(cx),
+            Self::Tls(s) => Pin::new(s).poll_flush(cx),
         }
     }
 
@@ -100,6 +128,7 @@ impl AsyncWrite for Socket {
         match self.get_mut() {
             Self::Unix(s) => Pin::new(s).poll_shutdown(cx),
             Self::Tcp(s) => Pin::new(s).poll_shutdown(cx),
+            Self::Tls(s) => Pin::new(s).poll_shutdown(cx),
         }
     }
 }
@@ -109,6 +138,7 @@ impl AsyncWrite for Socket {
 pub(crate) enum Blocking {
     Unix(std::os::unix::net::UnixStream),
     Tcp(std::net::TcpStream),
+    Tls(Half),
 }
 
 impl Blocking {
@@ -116,6 +146,7 @@ impl Blocking {
         match self {
             Self::Unix(s) => s.read(buf),
             Self::Tcp(s) => s.read(buf),
+            Self::Tls(s) => s.read(buf),
         }
     }
 
@@ -123,6 +154,7 @@ impl Blocking {
         match self {
             Self::Unix(s) => s.write(buf),
             Self::Tcp(s) => s.write(buf),
+            Self::Tls(s) => s.write(buf),
         }
     }
 
@@ -130,6 +162,7 @@ impl Blocking {
         match self {
             Self::Unix(s) => s.shutdown(how),
             Self::Tcp(s) => s.shutdown(how),
+            Self::Tls(s) => s.shutdown(how),
         }
     }
 }

@@ -48,6 +48,7 @@ mod stats;
 mod storage;
 mod streams;
 mod terminal;
+mod tls;
 mod tour;
 mod tour_services;
 mod update;

@@ -1,6 +1,8 @@
 //! `conex context …`: engines by name.
 
 pub mod create;
+pub mod export;
+pub mod import;
 pub mod inspect;
 pub mod ls;
 pub mod rm;
@@ -8,13 +10,18 @@ pub mod show;
 pub mod update;
 pub mod r#use;
 
+use std::collections::BTreeMap;
 use std::io::Write;
 
-use crate::connect::DEFAULT_CONTEXT;
+use conex_client::{Host, Tls};
+
+use crate::connect::{self, DEFAULT_CONTEXT};
 use crate::context::Context;
-use crate::contexts::{Contexts, Endpoint, PEMS, Stored};
+use crate::contexts::{
+    Certificates, Contexts, DOCKER, Endpoint, Endpoints, PEMS, Stored, read_pem,
+};
 use crate::error::CliError;
-use crate::flag::Flag;
+use crate::flag::{self, Flag};
 
 /// `--docker` of create and update.
 const DOCKER_FLAG: Flag = Flag::checked_list(
@@ -26,6 +33,9 @@ const DOCKER_FLAG: Flag = Flag::checked_list(
 .default("[]");
 
 const DESCRIPTION_FLAG: Flag = Flag::string("description", "Description of the context");
+
+/// What the context without a name says of itself.
+const DEFAULT_DESCRIPTION: &str = "Current DOCKER_HOST based configuration";
 
 /// Refuses a value that is no list of `key=value`.
 fn check_pairs(text: &str) -> Result<(), String> {
@@ -46,7 +56,18 @@ fn stored(ctx: &Context, name: &str) -> Result<Stored, CliError> {
     store(ctx).get(name).ok_or_else(missing)
 }
 
-/// Refuses a name that cannot be a new context's.
+/// Refuses a name that cannot be a new context's, or is one's already.
+fn check_new(ctx: &Context, name: &str) -> Result<(), CliError> {
+    check_name(name)?;
+    match store(ctx).get(name) {
+        Some(_) => Err(CliError::message(format!(
+            "context \"{name}\" already exists"
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// Refuses a name that cannot be a context's.
 fn check_name(name: &str) -> Result<(), CliError> {
     if name == DEFAULT_CONTEXT {
         return Err(CliError::message("\"default\" is a reserved context name"));
@@ -65,50 +86,82 @@ fn check_name(name: &str) -> Result<(), CliError> {
     }
 }
 
-/// An endpoint with copies of its certificates, by file name.
-type NewEndpoint = (Endpoint, Vec<(&'static str, Vec<u8>)>);
-
-/// The endpoint that `--docker` describes.
-fn endpoint(ctx: &Context, values: &[String]) -> Result<NewEndpoint, CliError> {
+/// The endpoint that `--docker` describes and its certificates by file name, which are proved to be some.
+fn endpoint(
+    ctx: &Context,
+    values: &[String],
+) -> Result<(Endpoint, BTreeMap<String, Vec<u8>>), CliError> {
+    let refused =
+        |text: &str| CliError::message(format!("unable to create docker endpoint config: {text}"));
     let pairs = values.iter().flat_map(|value| value.split(','));
     let mut endpoint = Endpoint::default();
-    let mut files = Vec::new();
+    let mut files = BTreeMap::new();
     for (key, value) in pairs.filter_map(|pair| pair.split_once('=')) {
         match key {
-            "host" => {
-                conex_client::Host::parse(value).map_err(|error| {
-                    CliError::message(format!("unable to parse docker host: {error}"))
-                })?;
-                value.clone_into(&mut endpoint.host);
-            }
+            "host" => value.clone_into(&mut endpoint.host),
             "skip-tls-verify" => {
-                endpoint.skip_tls_verify = value.parse().map_err(|_| {
-                    CliError::message(format!("skip-tls-verify: {value} is no boolean"))
+                endpoint.skip_tls_verify = flag::parse_bool(value).map_err(|error| {
+                    let error = error.trim_start_matches("strconv.ParseBool: ");
+                    refused(&format!("skip-tls-verify: {error}"))
                 })?;
             }
             "from" => {
-                let other = stored(ctx, value)?;
-                endpoint = other.endpoints.docker.unwrap_or_default();
-                let dir = store(ctx).tls_dir(value).join("docker");
-                for (_, file) in PEMS {
-                    if let Ok(bytes) = std::fs::read(dir.join(file)) {
-                        files.push((file, bytes));
-                    }
-                }
+                let (other, mut certificates) = copy_of(ctx, value)?;
+                let endpoint = other.endpoints.docker.unwrap_or_default();
+                return Ok((endpoint, certificates.remove(DOCKER).unwrap_or_default()));
             }
-            _ => match PEMS.iter().find(|(word, _)| *word == key) {
-                Some((_, file)) => {
-                    let bytes =
-                        std::fs::read(value).map_err(|error| CliError::open(value, error))?;
-                    files.push((file, bytes));
-                }
-                None => {
-                    return Err(CliError::message(format!("unrecognized config key: {key}")));
-                }
-            },
+            _ => {
+                let Some((_, file)) = PEMS.iter().find(|(word, _)| *word == key) else {
+                    return Err(refused(&format!("unrecognized config key: {key}")));
+                };
+                let bytes = read_pem(value.as_ref()).map_err(|error| {
+                    refused(&CliError::open(value, error).text().unwrap_or_default())
+                })?;
+                files.insert((*file).to_owned(), bytes);
+            }
+        }
+    }
+    if !endpoint.host.is_empty() {
+        let host = Host::parse(&endpoint.host)
+            .map_err(|error| refused(&format!("unable to parse docker host: {error}")))?;
+        let is_tls = endpoint.skip_tls_verify || !files.is_empty();
+        if is_tls && matches!(host, Host::Tcp(_)) {
+            let material = connect::tls::material(files.clone(), endpoint.skip_tls_verify);
+            Tls::new(&material)
+                .map_err(|error| refused(&format!("invalid docker endpoint options: {error}")))?;
         }
     }
     Ok((endpoint, files))
+}
+
+/// Any context as it would be saved, the one without a name too, and its certificates.
+fn copy_of(ctx: &Context, name: &str) -> Result<(Stored, Certificates), CliError> {
+    if name != DEFAULT_CONTEXT {
+        return Ok((stored(ctx, name)?, store(ctx).certificates(name)?));
+    }
+    let current = connect::default_endpoint(ctx)?;
+    let tls = current.tls.unwrap_or_default();
+    let stored = Stored {
+        name: name.to_owned(),
+        endpoints: Endpoints {
+            docker: Some(Endpoint {
+                host: current.host.to_string(),
+                skip_tls_verify: tls.skip_verify,
+            }),
+            ..Endpoints::default()
+        },
+        ..Stored::default()
+    };
+    let bytes = [tls.ca, tls.cert, tls.key];
+    let pems = PEMS.iter().zip(bytes);
+    let files: BTreeMap<_, _> = pems
+        .filter_map(|((_, file), bytes)| Some(((*file).to_owned(), bytes?)))
+        .collect();
+    let mut certificates = Certificates::new();
+    if !files.is_empty() {
+        certificates.insert(DOCKER.to_owned(), files);
+    }
+    Ok((stored, certificates))
 }
 
 /// Says that a variable wins over the context, where it does.

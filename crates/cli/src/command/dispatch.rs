@@ -293,7 +293,9 @@ fn globals(matches: &Matches) -> Globals {
         hosts: matches.list("host").to_vec(),
         debug: matches.bool("debug"),
         tls: matches.bool("tls"),
-        tls_verify: matches.bool("tlsverify"),
+        tls_verify: matches
+            .is_set("tlsverify")
+            .then(|| matches.bool("tlsverify")),
         tls_ca_cert: path("tlscacert"),
         tls_cert: path("tlscert"),
         tls_key: path("tlskey"),

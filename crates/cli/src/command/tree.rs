@@ -106,6 +106,8 @@ static COMPLETION: &[Entry] = &[
 /// `conex context …`.
 static CONTEXT: &[Entry] = &[
     Entry::command("create", &context::create::COMMAND),
+    Entry::command("export", &context::export::COMMAND),
+    Entry::command("import", &context::import::COMMAND),
     Entry::command("inspect", &context::inspect::COMMAND),
     Entry::command("ls", &context::ls::COMMAND).aliases(&["list"]),
     Entry::command("rm", &context::rm::COMMAND).aliases(&["remove"]),

@@ -5,8 +5,9 @@ use std::process::ExitCode;
 
 use super::{DESCRIPTION_FLAG, DOCKER_FLAG};
 use crate::command::{Args, Command};
+use crate::connect::DEFAULT_CONTEXT;
 use crate::context::Context;
-use crate::contexts::{Endpoints, Metadata, Stored};
+use crate::contexts::{Certificates, DOCKER, Endpoints, Stored};
 use crate::error::CliError;
 use crate::flag::{Flag, Matches};
 
@@ -29,41 +30,44 @@ const FLAGS: &[Flag] = &[
 
 fn run(ctx: &mut Context, matches: &Matches) -> Result<ExitCode, CliError> {
     let name = &matches.args()[0];
-    super::check_name(name)?;
-    let store = super::store(ctx);
-    if store.get(name).is_some() {
-        return Err(CliError::message(format!(
-            "context \"{name}\" already exists"
-        )));
-    }
-    let mut asked = matches.list("docker").to_vec();
-    match matches.opt_str("from") {
-        Some("default") => {
-            let current = crate::connect::endpoint(ctx)?;
-            asked.insert(0, format!("host={}", current.host));
-        }
-        Some(from) => asked.insert(0, format!("from={from}")),
-        None if asked.is_empty() => {
+    super::check_new(ctx, name)?;
+    let asked = matches.list("docker");
+    let from = matches.opt_str("from").filter(|from| !from.is_empty());
+    let (mut stored, certificates) = match from {
+        Some(_) if !asked.is_empty() => {
             return Err(CliError::message(
-                "docker endpoint configuration is required",
+                "cannot use --docker flag when --from is set",
             ));
         }
-        None => {}
+        None if !asked.is_empty() => {
+            let (endpoint, files) = super::endpoint(ctx, asked)?;
+            let stored = Stored {
+                endpoints: Endpoints {
+                    docker: Some(endpoint),
+                    ..Endpoints::default()
+                },
+                ..Stored::default()
+            };
+            (stored, Certificates::from([(DOCKER.to_owned(), files)]))
+        }
+        // Of nothing it is a copy of the one in use.
+        _ => {
+            let from = from.map_or_else(|| ctx.context_name(), str::to_owned);
+            let (mut stored, certificates) = super::copy_of(ctx, &from)?;
+            if from == DEFAULT_CONTEXT {
+                super::DEFAULT_DESCRIPTION.clone_into(&mut stored.metadata.description);
+            }
+            (stored, certificates)
+        }
+    };
+    stored.name.clone_from(name);
+    if let Some(description) = matches.opt_str("description") {
+        description.clone_into(&mut stored.metadata.description);
     }
-    let (endpoint, files) = super::endpoint(ctx, &asked)?;
+    let store = super::store(ctx);
     // The certificates first: a context that is there is whole.
-    store.save_tls(name, &files)?;
-    store.save(&Stored {
-        name: name.clone(),
-        metadata: Metadata {
-            description: matches.str("description").to_owned(),
-            ..Metadata::default()
-        },
-        endpoints: Endpoints {
-            docker: Some(endpoint),
-            ..Endpoints::default()
-        },
-    })?;
+    store.save_certificates(name, &certificates)?;
+    store.save(&stored)?;
     writeln!(ctx.out, "{name}")?;
     writeln!(ctx.err, "Successfully created context \"{name}\"")?;
     Ok(ExitCode::SUCCESS)

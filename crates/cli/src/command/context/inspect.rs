@@ -1,12 +1,13 @@
 //! `conex context inspect`: contexts as they are saved.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
 use crate::command::inspect::{self, FORMAT_FLAG};
 use crate::command::{Args, Command};
-use crate::connect::{self, DEFAULT_CONTEXT};
+use crate::connect::DEFAULT_CONTEXT;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::flag::Matches;
@@ -34,28 +35,23 @@ fn run(ctx: &mut Context, matches: &Matches) -> Result<ExitCode, CliError> {
 }
 
 fn describe(ctx: &Context, name: &str) -> Result<Value, CliError> {
-    if name == DEFAULT_CONTEXT {
-        let endpoint = connect::default_endpoint(ctx)?;
-        return Ok(json!({
-            "Name": name,
-            "Metadata": {},
-            "Endpoints": {"docker": {"Host": endpoint.host.to_string(), "SkipTLSVerify": false}},
-            "TLSMaterial": {},
-            "Storage": {"MetadataPath": "<IN MEMORY>", "TLSPath": "<IN MEMORY>"},
-        }));
-    }
-    let stored = super::stored(ctx, name)?;
-    let store = super::store(ctx);
-    let files = store.tls_files(name);
-    let material = match files.is_empty() {
-        true => json!({}),
-        false => json!({"docker": files}),
+    let (stored, certificates) = super::copy_of(ctx, name)?;
+    let material: BTreeMap<_, Vec<_>> = certificates
+        .iter()
+        .map(|(endpoint, files)| (endpoint, files.keys().collect()))
+        .collect();
+    let storage = match name {
+        DEFAULT_CONTEXT => json!({"MetadataPath": "<IN MEMORY>", "TLSPath": "<IN MEMORY>"}),
+        _ => {
+            let store = super::store(ctx);
+            json!({"MetadataPath": store.meta_dir(name), "TLSPath": store.tls_dir(name)})
+        }
     };
     Ok(json!({
         "Name": name,
         "Metadata": stored.metadata,
         "Endpoints": stored.endpoints,
         "TLSMaterial": material,
-        "Storage": {"MetadataPath": store.meta_dir(name), "TLSPath": store.tls_dir(name)},
+        "Storage": storage,
     }))
 }

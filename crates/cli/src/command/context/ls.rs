@@ -51,7 +51,7 @@ fn run(ctx: &mut Context, matches: &Matches) -> Result<ExitCode, CliError> {
     let default = connect::default_endpoint(ctx);
     let mut rows = vec![ContextRow {
         name: DEFAULT_CONTEXT.to_owned(),
-        description: "Current DOCKER_HOST based configuration".to_owned(),
+        description: super::DEFAULT_DESCRIPTION.to_owned(),
         host: default
             .as_ref()
             .map(|endpoint| endpoint.host.to_string())

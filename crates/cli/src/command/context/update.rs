@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use super::{DESCRIPTION_FLAG, DOCKER_FLAG};
 use crate::command::{Args, Command};
 use crate::context::Context;
+use crate::contexts::DOCKER;
 use crate::error::CliError;
 use crate::flag::{Flag, Matches};
 
@@ -33,7 +34,9 @@ fn run(ctx: &mut Context, matches: &Matches) -> Result<ExitCode, CliError> {
     if matches.is_set("docker") {
         let (endpoint, files) = super::endpoint(ctx, matches.list("docker"))?;
         stored.endpoints.docker = Some(endpoint);
-        store.save_tls(name, &files)?;
+        let mut certificates = store.certificates(name)?;
+        certificates.insert(DOCKER.to_owned(), files);
+        store.save_certificates(name, &certificates)?;
     }
     store.save(&stored)?;
     writeln!(ctx.out, "{name}")?;
