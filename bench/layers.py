@@ -24,12 +24,14 @@ def put(data, kind):
 
 with tarfile.open(source) as tar:
     files = [member for member in tar if member.isreg()]
-    share = sum(member.size for member in files) / count
+    total = sum(member.size for member in files)
     layers, diffs, held, taken = [], [], [], 0
     for index, member in enumerate(files):
         held.append(member)
         taken += member.size
-        if taken < share * (len(layers) + 1) and index + 1 < len(files):
+        # The last layer takes the rest, empty files at the archive's end included.
+        full = taken * count >= total * (len(layers) + 1) and len(layers) + 1 < count
+        if not full and index + 1 < len(files):
             continue
         raw = io.BytesIO()
         with tarfile.open(fileobj=raw, mode="w") as layer:

@@ -52,7 +52,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use conex_spec::digest::Digest;
 use rustix::io::Errno;
 
 use crate::extract::Whiteouts;
@@ -198,12 +197,6 @@ impl LayerId {
         let mut bytes = [0u8; 16];
         rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
         Ok(Self(format!("{:032x}", u128::from_be_bytes(bytes))))
-    }
-
-    /// The name of the layer that has this chain id.
-    #[must_use]
-    pub fn of_chain(chain: &Digest) -> Self {
-        Self(chain.hex().to_owned())
     }
 
     /// As text.
@@ -401,18 +394,6 @@ mod tests {
         let random = LayerId::random().unwrap();
         assert_eq!(random.as_str().parse::<LayerId>().unwrap(), random);
         assert_ne!(random, LayerId::random().unwrap());
-    }
-
-    #[test]
-    fn a_chain_id_names_a_layer() {
-        let chain = Digest::of(b"chain");
-        assert_eq!(LayerId::of_chain(&chain).as_str(), chain.hex());
-        assert!(
-            LayerId::of_chain(&chain)
-                .as_str()
-                .parse::<LayerId>()
-                .is_ok()
-        );
     }
 
     #[test]

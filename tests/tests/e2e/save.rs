@@ -45,6 +45,12 @@ fn a_saved_image_loads_again_as_it_was(cli: &Cli<'_>) {
     let said = cli.ok(&["load", "-i", &tar]);
     assert_eq!(said, "Loaded image: busybox:latest");
     assert_eq!(cli.inspect("busybox", "{{.Id}}"), id);
+    // A file system puts a directory where its name says: the same layer is not to lie among the inodes it left.
+    let before = cli.engine.layer_directories();
+    cli.ok(&["rmi", "busybox"]);
+    cli.ok(&["load", "-i", &tar]);
+    let after = cli.engine.layer_directories();
+    assert!(before.len() == 1 && after.len() == 1 && before != after);
     let run = [
         "run",
         "--rm",

@@ -65,7 +65,6 @@ pub(crate) struct Incoming {
 /// One layer on its way in.
 struct Layer {
     chain: String,
-    id: LayerId,
     open: Mutex<Option<Open>>,
     work: Mutex<Work>,
 }
@@ -199,7 +198,6 @@ impl<'a> Ingest<'a> {
     ) -> Result<Self, Error> {
         let layers = chains.iter().zip(opens).map(|(chain, open)| Layer {
             chain: chain.to_string(),
-            id: LayerId::of_chain(chain),
             open: Mutex::new(Some(open)),
             work: Mutex::new(Work::Done),
         });
@@ -231,9 +229,9 @@ impl<'a> Ingest<'a> {
                     (None, false) => {
                         known.fills.insert(layer.chain.clone(), Arc::default());
                         ours.push(index);
-                        // Another's attempt may have left the record.
+                        // Another's attempt may have left the record, with the directory's name.
                         if !known.layers.contains_key(&layer.chain) {
-                            rows.push(self.record_of(index));
+                            rows.push(self.record_of(index)?);
                         }
                         Work::Claimed(None)
                     }
@@ -256,32 +254,39 @@ impl<'a> Ingest<'a> {
         Ok(())
     }
 
-    fn record_of(&self, index: usize) -> LayerRecord {
-        LayerRecord {
+    /// The directory's name is random, and not the chain's: file systems put a
+    /// directory where the hash of its name says, and a layer that is removed and
+    /// brought again had better not come to lie among the inodes it left
+    /// (docs/decisions/0017-where-layers-lie-on-ext4.md).
+    fn record_of(&self, index: usize) -> Result<LayerRecord, Error> {
+        let id = LayerId::random().map_err(|e| Error::system("name a layer", &e))?;
+        Ok(LayerRecord {
             chain_id: self.layers[index].chain.clone(),
             diff_id: self.config.rootfs.diff_ids[index].to_string(),
             parent_chain: index
                 .checked_sub(1)
                 .map(|below| self.layers[below].chain.clone()),
-            layer_dir: self.layers[index].id.to_string(),
+            layer_dir: id.to_string(),
             size_bytes: 0,
             state: LayerState::Filling,
-        }
+        })
     }
 
-    /// The layer below one of ours: where another made it, its name can differ.
+    /// The directory of a layer that is recorded.
+    fn id(&self, index: usize) -> Result<LayerId, Error> {
+        self.engine.layer_of(&self.chains[index])
+    }
+
     fn below(&self, index: usize) -> Result<Option<LayerId>, Error> {
         let below = index.checked_sub(1);
-        below
-            .map(|below| self.engine.layer_of(&self.chains[below]))
-            .transpose()
+        below.map(|below| self.id(below)).transpose()
     }
 
     fn make(&self, index: usize) -> Result<LayerRoot, Error> {
         let below = self.below(index)?;
         self.engine
             .driver
-            .create(&self.layers[index].id, below.as_ref())
+            .create(&self.id(index)?, below.as_ref())
             .map_err(|e| Error::system("make a layer", &e))
     }
 
@@ -345,7 +350,7 @@ impl<'a> Ingest<'a> {
             stop: Arc::clone(&self.stop),
             progress: Arc::clone(&self.progress),
         };
-        let recipe = self.engine.images.recipes.create(&layer.id);
+        let recipe = self.engine.images.recipes.create(&self.id(index)?);
         let recipe = recipe.map_err(|e| Error::system("make a layer", &e))?;
         let unpacked =
             unpack::unpack_recording(Box::new(watched), &root, Limits::default(), recipe)
@@ -375,7 +380,7 @@ impl<'a> Ingest<'a> {
                     Work::Joined(fill) => {
                         if fill.wait() == Outcome::Filled {
                             if !self.engine.images.known().is_ready(&layer.chain) {
-                                unsynced = Some(self.engine.layer_of(&self.chains[index])?);
+                                unsynced = Some(self.id(index)?);
                             }
                             break;
                         }
@@ -391,7 +396,7 @@ impl<'a> Ingest<'a> {
                         self.engine
                             .adopt(self.below(index)?.as_ref(), &root, &content)?;
                         self.settle(index, Outcome::Filled);
-                        unsynced = Some(layer.id.clone());
+                        unsynced = Some(self.id(index)?);
                         self.progress.complete(index);
                         break;
                     }
