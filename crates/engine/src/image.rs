@@ -24,7 +24,7 @@ mod usage;
 mod verify;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use conex_layers::driver::{Discarded, LayerId};
 use conex_layers::overlay::{Access, OverlayOptions};
@@ -223,22 +223,57 @@ impl Names {
     }
 }
 
-/// Deletes a layer's files behind the caller's back: a large one takes seconds,
-/// and a start after a crash finishes it.
-pub(crate) fn delete_behind(discarded: Option<Discarded>) {
-    let Some(discarded) = discarded else { return };
-    let deleting = std::thread::Builder::new()
-        .name("delete-layer".into())
-        .spawn(move || {
-            if let Err(error) = discarded.delete() {
-                tracing::warn!(
-                    error = crate::error::chain(&error),
-                    "left for the next start"
-                );
-            }
-        });
-    if let Err(error) = deleting {
-        tracing::warn!(%error, "a removed layer is left for the next start");
+/// What is out of every record and still on the disk.
+pub(crate) struct Leftover {
+    /// Deleted first: once the files are gone nothing is left.
+    recipe: Option<(Recipes, LayerId)>,
+    files: Option<Discarded>,
+}
+
+impl From<Discarded> for Leftover {
+    fn from(files: Discarded) -> Self {
+        Self {
+            recipe: None,
+            files: Some(files),
+        }
+    }
+}
+
+impl Leftover {
+    fn delete(self) -> Result<(), Box<dyn std::error::Error>> {
+        if let Some((recipes, id)) = self.recipe {
+            recipes.remove(&id)?;
+        }
+        if let Some(files) = self.files {
+            files.delete()?;
+        }
+        Ok(())
+    }
+}
+
+/// Deletes behind the caller's back, on as many threads as there are processors: a large layer takes seconds, a disk
+/// that discards blocks takes milliseconds for the smallest file, and a start after a crash finishes it.
+pub(crate) fn delete_behind(leftovers: impl IntoIterator<Item = impl Into<Leftover>>) {
+    let leftovers: Vec<Leftover> = leftovers.into_iter().map(Into::into).collect();
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = processors.min(leftovers.len());
+    let left = Arc::new(Mutex::new(leftovers.into_iter()));
+    for _ in 0..threads {
+        let left = Arc::clone(&left);
+        let next = move || left.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let deleting = std::thread::Builder::new()
+            .name("delete-layer".into())
+            .spawn(move || {
+                while let Some(leftover) = next() {
+                    if let Err(error) = leftover.delete() {
+                        let error = crate::error::chain(&*error);
+                        tracing::warn!(error, "left for the next start");
+                    }
+                }
+            });
+        if let Err(error) = deleting {
+            tracing::warn!(%error, "what was removed may be left for the next start");
+        }
     }
 }
 

@@ -105,7 +105,7 @@ impl From<Error> for io::Error {
 
 /// All recipes of an engine: a directory with one file per layer, which has
 /// the layer's name.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Recipes {
     directory: PathBuf,
 }

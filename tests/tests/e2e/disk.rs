@@ -14,6 +14,7 @@ under_both_clients! {
     history_tells_the_steps_of_an_image,
     disk_usage_agrees_with_what_lies_there,
     a_prune_takes_what_no_container_has_and_tells_the_bytes,
+    a_prune_takes_images_that_stand_on_one_another,
     system_prune_takes_what_is_unused_of_every_kind,
 }
 
@@ -235,6 +236,33 @@ fn a_prune_takes_what_no_container_has_and_tells_the_bytes(cli: &Cli<'_>) {
         None,
     );
     assert_eq!(bad.status, 400, "{}", bad.text());
+}
+
+fn a_prune_takes_images_that_stand_on_one_another(cli: &Cli<'_>) {
+    import(cli, "below:1", 100, &[]);
+    let room = tempfile::tempdir().expect("a directory");
+    // A parent without a name stays for its child and goes with it.
+    for (below, own) in [("below:1", "one"), ("below:1", "two"), ("one:1", "three")] {
+        let file = room.path().join(own);
+        fs::write(&file, own).expect("a file");
+        cli.ok(&["create", "--name", own, below, "true"]);
+        cli.ok(&["cp", &file.to_string_lossy(), &format!("{own}:/")]);
+        cli.ok(&["commit", own, &format!("{own}:1")]);
+        cli.ok(&["rm", own]);
+    }
+    cli.ok(&["rmi", "one:1"]);
+    assert_eq!(
+        cli.ok(&["image", "prune", "-f"]),
+        "Total reclaimed space: 0B"
+    );
+    let said = cli.ok(&["image", "prune", "-a", "-f"]);
+    for line in ["untagged: below:1", "untagged: two:1", "untagged: three:1"] {
+        assert!(said.contains(line), "{said}");
+    }
+    // Busybox and four more, each with a layer of its own.
+    assert_eq!(said.matches("deleted: sha256:").count(), 5 + 5, "{said}");
+    assert_eq!(cli.ok(&["images", "-aq"]), "");
+    assert_eq!(cli.engine.layer_directories(), Vec::<String>::new());
 }
 
 fn system_prune_takes_what_is_unused_of_every_kind(cli: &Cli<'_>) {

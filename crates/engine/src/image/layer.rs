@@ -20,7 +20,7 @@ use conex_layers::recipe::Regenerated;
 use conex_spec::digest::Digest;
 use conex_store::records::images::{self as records, LayerRecord, LayerState};
 
-use super::{Image, Images, Known, delete_behind};
+use super::{Image, Images, Known, Leftover, delete_behind};
 use crate::Error;
 use crate::engine::Inner;
 use crate::error::ErrorKind;
@@ -153,30 +153,63 @@ impl Images {
         }
     }
 
-    /// Files first: a record without its directory is finished by the next
-    /// start. Blocks.
+    /// Removes one layer. Blocks.
     pub(super) fn drop_layer(&self, driver: &dyn Driver, layer: &LayerRecord) -> Result<(), Error> {
-        self.drop_files(driver, layer)?;
-        let chain = layer.chain_id.clone();
-        self.db
-            .run(move |db| records::delete_layer(db, &chain))
-            .map_err(|e| Error::system("remove a layer's record", &e))?;
-        self.known_mut().layers.remove(&layer.chain_id);
-        Ok(())
+        self.drop_layers(driver, std::slice::from_ref(layer))
     }
 
-    /// Directory and recipe; the record stays.
+    /// Removes layers, each before the one it stands on. Files first: a record
+    /// without its directory is finished by the next start. Those before one
+    /// that cannot be removed are gone. Blocks.
+    pub(super) fn drop_layers(
+        &self,
+        driver: &dyn Driver,
+        layers: &[LayerRecord],
+    ) -> Result<(), Error> {
+        let mut aside = Vec::new();
+        let mut chains = Vec::new();
+        let mut failed = None;
+        for layer in layers {
+            if let Ok(id) = layer.layer_dir.parse::<LayerId>() {
+                match driver.discard(&id) {
+                    Ok(files) => aside.push(Leftover {
+                        recipe: Some((self.recipes.clone(), id)),
+                        files,
+                    }),
+                    Err(error) => {
+                        failed = Some(Error::system("remove a layer", &error));
+                        break;
+                    }
+                }
+            }
+            chains.push(layer.chain_id.clone());
+        }
+        let rows = chains.clone();
+        let committed = match rows.is_empty() {
+            true => Ok(()),
+            false => self.db.run(move |db| {
+                let delete = |chain: &String| records::delete_layer(db, chain).map(drop);
+                rows.iter().try_for_each(delete)
+            }),
+        };
+        delete_behind(aside);
+        committed.map_err(|e| Error::system("remove a layer's record", &e))?;
+        let mut known = self.known_mut();
+        for chain in &chains {
+            known.layers.remove(chain);
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Directory and recipe; the record stays, and with it the name: whoever
+    /// comes next may use it at once.
     pub(super) fn drop_files(&self, driver: &dyn Driver, layer: &LayerRecord) -> Result<(), Error> {
         let Ok(id) = layer.layer_dir.parse::<LayerId>() else {
             return Ok(());
         };
-        let discarded = driver
-            .discard(&id)
-            .map_err(|e| Error::system("remove a layer", &e))?;
-        delete_behind(discarded);
-        self.recipes
-            .remove(&id)
-            .map_err(|e| Error::system("remove a layer", &e))
+        let failed = |e: &dyn std::error::Error| Error::system("remove a layer", e);
+        delete_behind(driver.discard(&id).map_err(|e| failed(&e))?);
+        self.recipes.remove(&id).map_err(|e| failed(&e))
     }
 
     fn drop_or_warn(&self, driver: &dyn Driver, layer: &LayerRecord) {
@@ -196,6 +229,15 @@ impl Known {
     pub(super) fn is_ready(&self, chain: &str) -> bool {
         let layer = self.layers.get(chain);
         layer.is_some_and(|l| l.state == LayerState::Ready)
+    }
+
+    /// How many images have each chain.
+    pub(super) fn users_of_chains(&self) -> HashMap<String, usize> {
+        let mut users = HashMap::new();
+        for chain in self.images.values().flat_map(|image| &image.chains) {
+            *users.entry(chain.to_string()).or_default() += 1;
+        }
+        users
     }
 }
 

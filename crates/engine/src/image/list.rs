@@ -51,7 +51,7 @@ impl Engine {
             .filter_map(|i| i.parent.as_deref())
             .collect();
         let stacks = match options.shared_size {
-            true => images_by_chain(&known),
+            true => known.users_of_chains(),
             false => HashMap::new(),
         };
         let mut found = Vec::new();
@@ -173,17 +173,8 @@ pub(super) fn labels_of(image: &Image) -> BTreeMap<String, String> {
         .unwrap_or_default()
 }
 
-/// How many images have each chain.
-fn images_by_chain(known: &Known) -> HashMap<&str, usize> {
-    let mut stacks = HashMap::new();
-    for chain in known.images.values().flat_map(|image| &image.chains) {
-        *stacks.entry(chain.as_str()).or_default() += 1;
-    }
-    stacks
-}
-
 /// Bytes of those layers of an image that other images stand on too.
-fn shared_bytes(known: &Known, stacks: &HashMap<&str, usize>, image: &Image) -> i64 {
+fn shared_bytes(known: &Known, stacks: &HashMap<String, usize>, image: &Image) -> i64 {
     let shared = |chain: &&Digest| stacks.get(chain.as_str()).is_some_and(|images| *images > 1);
     let layers = image.chains.iter().filter(shared);
     layers
@@ -324,7 +315,7 @@ mod tests {
             .images
             .values()
             .map(|i| {
-                let stacks = images_by_chain(&known);
+                let stacks = known.users_of_chains();
                 (i.chains.len(), shared_bytes(&known, &stacks, i))
             })
             .collect();

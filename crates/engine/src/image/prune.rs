@@ -1,10 +1,10 @@
 //! `image prune`: what nobody needs goes (COMPAT D7.18).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, TryLockError};
 
 use conex_api::filters::Filters;
-use conex_api::image::{DeleteItem, PruneReport, RemoveOptions};
+use conex_api::image::{DeleteItem, PruneReport};
 
 use super::Image;
 use super::list::{created_ns, labels_of, until_ns};
@@ -46,26 +46,12 @@ impl Inner {
             }
             locked => locked,
         };
-        let sizes: std::collections::HashMap<String, i64> = {
+        let sizes: HashMap<String, i64> = {
             let known = self.images.known();
             let sizes = known.layers.iter().map(|(c, l)| (c.clone(), l.size_bytes));
             sizes.collect()
         };
-        let mut deleted: Vec<DeleteItem> = Vec::new();
-        for (image, names) in self.prunable(filters, dangling_only, until) {
-            let id = image.id.to_string();
-            let words = match names.is_empty() {
-                true => vec![id],
-                false => names,
-            };
-            for word in words {
-                match self.remove_image(&word, RemoveOptions::default()) {
-                    Ok(items) => deleted.extend(items),
-                    // Somebody took it or removed it meanwhile.
-                    Err(error) => tracing::debug!(image = word, %error, "not pruned"),
-                }
-            }
-        }
+        let deleted = self.take_away(&self.prunable(filters, dangling_only, until), true)?;
         let layer = |item: &DeleteItem| sizes.get(&item.deleted).copied().unwrap_or(0);
         let reclaimed: i64 = deleted.iter().map(layer).sum();
         let attributes = [("reclaimed".to_owned(), reclaimed.to_string())].into();
@@ -76,13 +62,13 @@ impl Inner {
         })
     }
 
-    /// Images that may go, with their full names.
+    /// Images that may go.
     fn prunable(
         &self,
         filters: &Filters,
         dangling_only: bool,
         until: Option<i64>,
-    ) -> Vec<(Arc<Image>, Vec<String>)> {
+    ) -> Vec<Arc<Image>> {
         let used: BTreeSet<String> = {
             let table = self.table();
             table.iter().map(|c| c.record.image_id.clone()).collect()
@@ -93,10 +79,13 @@ impl Inner {
             .values()
             .filter_map(|i| i.parent.as_deref())
             .collect();
+        let mut names: HashMap<&str, Vec<&str>> = HashMap::new();
+        for (name, (id, _)) in &known.references {
+            names.entry(id).or_default().push(name);
+        }
         let mut found = Vec::new();
         for (id, image) in &known.images {
-            let own = known.references.iter().filter(|(_, (i, _))| i == id);
-            let names: Vec<String> = own.map(|(name, _)| name.clone()).collect();
+            let names = names.get(id.as_str()).map_or(&[][..], Vec::as_slice);
             let labels = labels_of(image);
             // A name by digest alone keeps no image.
             let is_dangling = names.iter().all(|name| name.contains('@'));
@@ -113,10 +102,10 @@ impl Inner {
                         None => labels.contains_key(label),
                     });
             if !stays {
-                found.push((Arc::clone(image), names));
+                found.push(Arc::clone(image));
             }
         }
-        found.sort_by(|(one, _), (other, _)| one.id.cmp(&other.id));
+        found.sort_by(|one, other| one.id.cmp(&other.id));
         found
     }
 }

@@ -1,13 +1,15 @@
 //! `rmi` and `tag`: names come and go; an image goes with its last name, and
 //! its layers with the last image that stands on them.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use conex_api::image::{DeleteItem, RemoveOptions};
 use conex_spec::reference::Reference;
+use conex_store::records::Found;
 use conex_store::records::images::{self as records, LayerRecord, ReferenceRecord};
 
-use super::{Image, Names, familiar};
+use super::{Image, familiar};
 use crate::engine::Inner;
 use crate::time::now_ns;
 use crate::{Engine, Error};
@@ -105,12 +107,17 @@ fn is_single(names: &[String]) -> bool {
     tags <= 1 && repositories.all(|other| Some(other) == first)
 }
 
+/// An image on its way out.
+struct Leaving {
+    image: Arc<Image>,
+    /// All it has.
+    names: Vec<String>,
+    /// Whether it goes itself, and is condemned until then.
+    goes: bool,
+}
+
 impl Inner {
-    pub(super) fn remove_image(
-        &self,
-        word: &str,
-        options: RemoveOptions,
-    ) -> Result<Vec<DeleteItem>, Error> {
+    fn remove_image(&self, word: &str, options: RemoveOptions) -> Result<Vec<DeleteItem>, Error> {
         let image = self.images.find(word)?;
         let id = image.id.to_string();
         let names: Vec<String> = {
@@ -123,16 +130,12 @@ impl Inner {
             .map(|r| r.with_default_tag().to_string());
         let by_name = asked.filter(|full| names.contains(full));
         let short = crate::id::short(&id).to_owned();
-        let mut done = Vec::new();
         let users = self.users_of(&id);
         match &by_name {
             Some(full) => {
                 let going = going_with(full, &names);
                 if going.len() < names.len() {
-                    for name in going {
-                        self.untag(name, &id, &mut done)?;
-                    }
-                    return Ok(done);
+                    return self.untag(&going, &id);
                 }
                 if let Some((user, running)) = users.first()
                     && (*running || !options.force)
@@ -155,96 +158,161 @@ impl Inner {
                 }
             }
         }
-        for name in &names {
-            self.untag(name, &id, &mut done)?;
+        self.take_away(&[image], !options.noprune)
+    }
+
+    fn untag(&self, names: &[&str], id: &str) -> Result<Vec<DeleteItem>, Error> {
+        let rows: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        self.images
+            .db
+            .run(move |db| {
+                let delete = |row: &String| records::delete_reference(db, row).map(drop);
+                rows.iter().try_for_each(delete)
+            })
+            .map_err(|e| Error::system("remove the name", &e))?;
+        Ok(self.show_untagged(names, id))
+    }
+
+    /// Names that are out of the records leave the memory, and it is told.
+    fn show_untagged(&self, names: &[&str], id: &str) -> Vec<DeleteItem> {
+        let untagged = |full: &&str| {
+            self.images.known_mut().references.remove(*full);
+            let shown = familiar(full);
+            self.image_event("untag", id, &shown);
+            DeleteItem::untagged(shown)
+        };
+        names.iter().map(untagged).collect()
+    }
+
+    /// Takes all names of images away, then those of the images that neither a container nor a child needs, with
+    /// their layers. With `upwards` also parents that only these have kept.
+    ///
+    /// Two commits, however many there are: names and images, and the records of layers whose files are aside.
+    pub(super) fn take_away(
+        &self,
+        images: &[Arc<Image>],
+        upwards: bool,
+    ) -> Result<Vec<DeleteItem>, Error> {
+        let leaving = self.leaving(images, upwards);
+        let layering = self.images.layering();
+        let done = self.remove_leaving(&leaving);
+        drop(layering);
+        let mut table = self.table_mut();
+        for one in leaving.iter().filter(|one| one.goes) {
+            table.absolve(one.image.id.as_str());
         }
-        // A stopped container keeps what it stands on: the name goes, the
-        // image stays without one.
-        if !self.has_children(&id) && self.table_mut().condemn(&id) {
-            let deleted = self.delete_image(&image, options.noprune, &mut done);
-            self.table_mut().absolve(&id);
-            deleted?;
+        done
+    }
+
+    /// What goes with these images, each after what stands on it. What goes is condemned.
+    fn leaving(&self, images: &[Arc<Image>], upwards: bool) -> Vec<Leaving> {
+        let mut names: HashMap<String, Vec<String>> = HashMap::new();
+        let mut children: HashMap<String, usize> = HashMap::new();
+        {
+            let known = self.images.known();
+            for (name, (id, _)) in &known.references {
+                names.entry(id.clone()).or_default().push(name.clone());
+            }
+            for parent in known.images.values().filter_map(|i| i.parent.as_deref()) {
+                *children.entry(parent.to_owned()).or_default() += 1;
+            }
         }
+        let mut leaving = Vec::new();
+        for image in images {
+            let mut next = Some(Arc::clone(image));
+            let mut is_asked = true;
+            while let Some(image) = next.take() {
+                let id = image.id.as_str();
+                let own = match is_asked {
+                    true => names.remove(id).unwrap_or_default(),
+                    false if upwards && !names.contains_key(id) => Vec::new(),
+                    false => break,
+                };
+                // A stopped container keeps what it stands on: the name goes, the image stays without one.
+                let goes = !children.contains_key(id) && self.table_mut().condemn(id);
+                if goes && let Some(parent) = &image.parent {
+                    let left = children.get_mut(parent).map(|count| {
+                        *count -= 1;
+                        *count
+                    });
+                    if left == Some(0) {
+                        children.remove(parent);
+                    }
+                    next = self.images.known().images.get(parent).cloned();
+                }
+                if goes || is_asked {
+                    let names = own;
+                    leaving.push(Leaving { image, names, goes });
+                }
+                is_asked = false;
+            }
+        }
+        leaving
+    }
+
+    /// The caller keeps others from deciding about layers.
+    fn remove_leaving(&self, leaving: &[Leaving]) -> Result<Vec<DeleteItem>, Error> {
+        let row = |one: &Leaving| (one.image.id.to_string(), one.names.clone(), one.goes);
+        let rows: Vec<(String, Vec<String>, bool)> = leaving.iter().map(row).collect();
+        let gone: Vec<bool> = self
+            .images
+            .db
+            .run(move |db| {
+                let remove = |(id, names, goes): &(String, Vec<String>, bool)| {
+                    for name in names {
+                        records::delete_reference(db, name)?;
+                    }
+                    // Somebody may have given it another name meanwhile.
+                    Ok(*goes && records::delete_image(db, id)? == Found::Yes)
+                };
+                rows.iter().map(remove).collect()
+            })
+            .map_err(|e| Error::system("remove the image", &e))?;
+        let mut users = self.images.known().users_of_chains();
+        let mut done = Vec::new();
+        let mut unused = Vec::new();
+        for (one, is_gone) in leaving.iter().zip(gone) {
+            let id = one.image.id.as_str();
+            let names: Vec<&str> = one.names.iter().map(String::as_str).collect();
+            done.extend(self.show_untagged(&names, id));
+            if !is_gone {
+                continue;
+            }
+            self.images.known_mut().images.remove(id);
+            self.image_event("delete", id, id);
+            done.push(DeleteItem::deleted(id));
+            for layer in self.unused_layers(&one.image, &mut users) {
+                if !layer.chain_id.starts_with("init:") {
+                    done.push(DeleteItem::deleted(&layer.chain_id));
+                }
+                unused.push(layer);
+            }
+        }
+        self.images.drop_layers(self.driver.as_ref(), &unused)?;
         Ok(done)
     }
 
-    fn untag(&self, full: &str, id: &str, done: &mut Vec<DeleteItem>) -> Result<(), Error> {
-        let row = full.to_owned();
-        self.images
-            .db
-            .run(move |db| records::delete_reference(db, &row))
-            .map_err(|e| Error::system("remove the name", &e))?;
-        self.images.known_mut().references.remove(full);
-        let shown = familiar(full);
-        self.image_event("untag", id, &shown);
-        done.push(DeleteItem::untagged(shown));
-        Ok(())
-    }
-
-    fn delete_image(
-        &self,
-        image: &Image,
-        noprune: bool,
-        done: &mut Vec<DeleteItem>,
-    ) -> Result<(), Error> {
-        let id = image.id.to_string();
-        let row = id.clone();
-        let layering = self.images.layering();
-        self.images
-            .db
-            .run(move |db| records::delete_image(db, &row))
-            .map_err(|e| Error::system("remove the image", &e))?;
-        self.images.known_mut().images.remove(&id);
-        self.image_event("delete", &id, &id);
-        done.push(DeleteItem::deleted(&id));
-        for layer in self.unused_layers(image) {
-            self.images.drop_layer(self.driver.as_ref(), &layer)?;
-            if !layer.chain_id.starts_with("init:") {
-                done.push(DeleteItem::deleted(layer.chain_id));
-            }
-        }
-        drop(layering);
-        let parent = image.parent.clone().filter(|_| !noprune);
-        if let Some(parent) = parent
-            && let Ok(parent) = self.images.find(&parent)
-        {
-            let parent_id = parent.id.to_string();
-            let free = self.images.names_of(&parent_id) == Names::default()
-                && !self.has_children(&parent_id)
-                && self.table_mut().condemn(&parent_id);
-            if free {
-                let deleted = self.delete_image(&parent, noprune, done);
-                self.table_mut().absolve(&parent_id);
-                deleted?;
-            }
-        }
-        Ok(())
-    }
-
     /// Layers of a removed image that no other image has and no image being
-    /// made needs, top first, each preceded by its init layer.
-    fn unused_layers(&self, image: &Image) -> Vec<LayerRecord> {
+    /// made needs, top first, each preceded by its init layer. Of `users` it is
+    /// taken away.
+    fn unused_layers(&self, image: &Image, users: &mut HashMap<String, usize>) -> Vec<LayerRecord> {
         let known = self.images.known();
         let mut unused = Vec::new();
+        let mut is_needed = false;
         for chain in image.chains.iter().rev() {
-            if known.images.values().any(|i| i.chains.contains(chain))
-                || known.holds.contains_key(chain.as_str())
-            {
-                break;
+            let others = users.get_mut(chain.as_str()).map_or(0, |count| {
+                *count = count.saturating_sub(1);
+                *count
+            });
+            is_needed |= others > 0 || known.holds.contains_key(chain.as_str());
+            if is_needed {
+                continue;
             }
             let init = known.layers.get(&format!("init:{}", chain.hex()));
             unused.extend(init.cloned());
             unused.extend(known.layers.get(chain.as_str()).cloned());
         }
         unused
-    }
-
-    fn has_children(&self, id: &str) -> bool {
-        self.images
-            .known()
-            .images
-            .values()
-            .any(|i| i.parent.as_deref() == Some(id))
     }
 
     /// Containers of an image, running ones first: id, and whether it runs.

@@ -254,10 +254,14 @@ pub fn config_of(connection: &Connection, image_id: &str) -> rusqlite::Result<Op
         .optional()
 }
 
-/// Removes an image with what of its manifests no other has; fails while a reference names it.
+/// Removes an image with what of its manifests no other has; one that a reference names stays and is not found.
 pub fn delete_image(connection: &Connection, id: &str) -> rusqlite::Result<Found> {
-    let mut statement = connection.prepare_cached("DELETE FROM images WHERE id = ?1")?;
-    statement.execute([id]).map(Found::from)
+    let sql = "DELETE FROM images WHERE id = ?1
+               AND NOT EXISTS (SELECT 1 FROM references_ WHERE image_id = ?1)";
+    connection
+        .prepare_cached(sql)?
+        .execute([id])
+        .map(Found::from)
 }
 
 /// Lets a reference name an image and returns the one it named before.
@@ -461,7 +465,7 @@ mod tests {
             })
             .unwrap();
         assert!(database.run(|c| delete_layer(c, "c1")).is_err());
-        assert!(database.run(|c| delete_image(c, "a")).is_err());
+        assert_eq!(database.run(|c| delete_image(c, "a")).unwrap(), Found::No);
         assert!(
             database
                 .run(|c| set_reference(c, &reference("y:1", "missing", 1)))
