@@ -113,6 +113,19 @@ const SUMMARY_CHANGES: &[(ApiVersion, Change<container::Summary>)] = &[
     (v(52), |it| it.health = None),
 ];
 
+/// Changes of the elements of `GET /images/json` alone: `GET /system/df` has counted containers, and shared bytes,
+/// for every version.
+const IMAGE_LIST_CHANGES: &[(ApiVersion, Change<image::Summary>)] = &[
+    (v(42), |it| it.shared_size = -1),
+    (v(43), |it| {
+        if it.repo_tags.is_empty() && it.repo_digests.is_empty() {
+            it.repo_tags.push("<none>:<none>".to_owned());
+            it.repo_digests.push("<none>@<none>".to_owned());
+        }
+    }),
+    (v(51), |it| it.containers = -1),
+];
+
 /// What an older client leaves to itself when it creates a container.
 const CREATE_CHANGES: &[(ApiVersion, Change<container::CreateRequest>)] = &[
     // It removes a container of `run --rm` when it sees the end, and fails if that is gone.
@@ -168,6 +181,17 @@ pub(crate) fn summaries_for(version: ApiVersion, list: &mut [container::Summary]
     for (_, change) in SUMMARY_CHANGES.iter().filter(|(below, _)| version < *below) {
         list.iter_mut().for_each(change);
     }
+}
+
+/// A list of images as a client of that version expects it.
+pub(crate) fn image_list_for(version: ApiVersion, mut list: Vec<image::Summary>) -> Vec<Value> {
+    let changes = IMAGE_LIST_CHANGES.iter();
+    for (_, change) in changes.filter(|(below, _)| version < *below) {
+        list.iter_mut().for_each(change);
+    }
+    let list = list.iter();
+    list.map(|image| object_for(version, Shape::ImageSummary, image))
+        .collect()
 }
 
 /// Disk usage: lists and one sum below 1.52, sums per kind and lists on demand since.
@@ -324,11 +348,9 @@ mod tests {
             CHANGES.iter().map(|(_, below, _)| *below).max(),
             Some(LATEST_CHANGE)
         );
-        assert!(
-            SUMMARY_CHANGES
-                .iter()
-                .all(|(below, _)| *below <= LATEST_CHANGE)
-        );
+        let summaries = SUMMARY_CHANGES.iter().map(|(below, _)| *below);
+        let images = IMAGE_LIST_CHANGES.iter().map(|(below, _)| *below);
+        assert!(summaries.chain(images).all(|below| below <= LATEST_CHANGE));
     }
 
     #[test]
@@ -419,6 +441,37 @@ mod tests {
         assert!(list[0].health.is_none() && list[0].image_manifest_descriptor.is_some());
         summaries_for(v(47), &mut list);
         assert!(list[0].image_manifest_descriptor.is_none());
+    }
+
+    #[test]
+    fn containers_of_a_listed_image_are_counted_since_1_51_and_in_disk_usage_ever() {
+        let dangling = image::Summary {
+            containers: 2,
+            shared_size: 5,
+            ..image::Summary::default()
+        };
+        let shown = |version| {
+            let it = image_list_for(version, vec![dangling.clone()]).remove(0);
+            (
+                it["Containers"].clone(),
+                it["SharedSize"].clone(),
+                it["RepoTags"].clone(),
+            )
+        };
+        assert_eq!(shown(version::MAX), (json!(2), json!(5), json!([])));
+        assert_eq!(shown(v(51)), (json!(2), json!(5), json!([])));
+        assert_eq!(shown(v(50)), (json!(-1), json!(5), json!([])));
+        let none = json!(["<none>:<none>"]);
+        assert_eq!(shown(v(41)), (json!(-1), json!(-1), none));
+        let usage = DiskUsage {
+            image_usage: Some(Usage {
+                items: vec![dangling.clone()],
+                ..Usage::default()
+            }),
+            ..DiskUsage::default()
+        };
+        let old = disk_usage_for(v(41), usage, false);
+        assert_eq!(old["Images"][0]["Containers"], json!(2));
     }
 
     #[test]

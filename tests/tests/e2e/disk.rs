@@ -134,6 +134,12 @@ fn disk_usage_agrees_with_what_lies_there(cli: &Cli<'_>) {
     let images = of(&|name| name != id && !name.ends_with("-init"));
     assert_eq!(usage["LayersSize"], json!(images));
     assert_eq!(usage["Images"][0]["Containers"], json!(1));
+    // A list has told the number since 1.51, running or not.
+    for (version, users) in [("v1.50", -1), ("v1.51", 1), ("v1.56", 1)] {
+        let path = format!("/{version}/images/json");
+        let listed = engine.api("GET", &path, None).json();
+        assert_eq!(listed[0]["Containers"], json!(users), "{version}");
+    }
     assert_eq!(usage["Images"][0]["Size"], json!(images));
     assert_eq!(usage["Images"][0]["SharedSize"], json!(0));
     assert_eq!(

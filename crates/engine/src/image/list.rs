@@ -40,6 +40,7 @@ impl Engine {
             None => None,
         };
         let patterns: Vec<&str> = filters.get("reference").collect();
+        let users = self.containers_by_image();
         let known = images.known();
         let mut names: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for (name, (id, _)) in &known.references {
@@ -84,7 +85,7 @@ impl Engine {
             found.push((
                 created,
                 Summary {
-                    containers: -1,
+                    containers: users.get(id.as_str()).copied().unwrap_or(0),
                     created: created / 1_000_000_000,
                     id: id.clone(),
                     labels: Some(labels),
@@ -99,6 +100,21 @@ impl Engine {
         }
         found.sort_by(|(a, x), (b, y)| b.cmp(a).then_with(|| x.id.cmp(&y.id)));
         Ok(found.into_iter().map(|(_, summary)| summary).collect())
+    }
+
+    /// How many containers, running or not, have each image.
+    pub(super) fn containers_by_image(&self) -> HashMap<String, i64> {
+        let mut users = HashMap::new();
+        for container in self.inner.table().iter() {
+            let id = &container.record.image_id;
+            match users.get_mut(id) {
+                Some(count) => *count += 1,
+                None => {
+                    users.insert(id.clone(), 1);
+                }
+            }
+        }
+        users
     }
 
     /// Everything about an image.

@@ -1,6 +1,6 @@
 //! `system df`: what images, containers and volumes take.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use conex_api::container::ListOptions as ContainerOptions;
 use conex_api::image::ListOptions;
@@ -32,17 +32,11 @@ impl Engine {
     }
 
     fn measure_images(&self) -> Result<Usage<conex_api::image::Summary>, Error> {
-        let mut users: HashMap<String, i64> = HashMap::new();
-        for container in self.inner.table().iter() {
-            *users.entry(container.record.image_id.clone()).or_default() += 1;
-        }
-        let mut items = self.image_list(ListOptions {
+        let items = self.image_list(ListOptions {
             shared_size: true,
             ..ListOptions::default()
         })?;
-        for item in &mut items {
-            item.containers = users.get(&item.id).copied().unwrap_or(0);
-        }
+        let users = self.containers_by_image();
         let known = self.inner.images.known();
         // Each layer once, as it lies on the disk; init layers are nobody's image.
         let mut in_use = BTreeSet::new();

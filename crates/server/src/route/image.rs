@@ -8,13 +8,12 @@ use conex_api::image::{
 };
 use futures_util::stream::StreamExt;
 use hyper::{Response, StatusCode};
-use serde_json::Value;
 
 use super::{Call, to_the_end};
 use crate::answer::{self, Body};
 use crate::body;
 use crate::error::Error;
-use crate::legacy::{self, Shape};
+use crate::legacy;
 
 pub(super) fn list(call: &Call) -> Result<Response<Body>, Error> {
     let options = ListOptions {
@@ -24,12 +23,8 @@ pub(super) fn list(call: &Call) -> Result<Response<Body>, Error> {
         digests: call.query.flag("digests"),
         manifests: call.query.flag("manifests"),
     };
-    let list: Vec<Value> = call
-        .engine()
-        .image_list(options)?
-        .iter()
-        .map(|image| legacy::object_for(call.version, Shape::ImageSummary, image))
-        .collect();
+    let list = call.engine().image_list(options)?;
+    let list = legacy::image_list_for(call.version, list);
     Ok(answer::json(StatusCode::OK, &list))
 }
 
