@@ -11,6 +11,7 @@
 //! set-user-ID), extended attributes (and `security.capability`), times. The
 //! times of directories come last of all.
 
+mod content;
 mod copying;
 mod entry;
 mod place;
@@ -26,6 +27,8 @@ use rustix::io::Errno;
 use crate::recipe::Recorder;
 pub use copying::{Copying, Ownership};
 use place::Place;
+pub(crate) use place::{clean, is_below, join, split};
+pub(crate) use whiteout::{Meaning, meaning};
 
 /// Bounds on what an archive may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

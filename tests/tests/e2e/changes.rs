@@ -484,3 +484,71 @@ fn an_engine_killed_in_a_commit_leaves_nothing_and_the_container_goes_on() {
         "/big",
     ]);
 }
+
+#[test]
+fn holes_of_a_file_stay_holes_in_images_volumes_and_copies() {
+    use std::os::unix::fs::MetadataExt;
+    with_busybox(Client::Conex, |cli| {
+        const BYTES: u64 = (200 << 20) + 3;
+        let script = "mkdir /data; echo start >/data/sparse; \
+                      printf end | dd of=/data/sparse bs=1M seek=200 2>/dev/null; \
+                      dd of=/data/hole bs=1M seek=64 count=0 2>/dev/null";
+        cli.ok(&[
+            "run",
+            "--name",
+            "made",
+            "--network",
+            "none",
+            "busybox",
+            "sh",
+            "-c",
+            script,
+        ]);
+        let is_sparse = |data: &std::path::Path| {
+            let sparse = std::fs::metadata(data.join("sparse")).expect("it is there");
+            let hole = std::fs::metadata(data.join("hole")).expect("it is there");
+            assert_eq!((sparse.len(), hole.len()), (BYTES, 64 << 20), "{data:?}");
+            let stored = (sparse.blocks() + hole.blocks()) * 512;
+            assert!(stored < 1 << 20, "{stored} bytes in {data:?}");
+        };
+        let before = cli.engine.layer_directories();
+        cli.ok(&["commit", "made", "sparse:1"]);
+        let names = cli.engine.layer_directories();
+        let layer = names.iter().find(|name| !before.contains(name));
+        let layer = layer.expect("the commit made a layer");
+        is_sparse(
+            &cli.engine
+                .data_root()
+                .join("overlay2")
+                .join(layer)
+                .join("diff/data"),
+        );
+        // Its archive is the same to the byte.
+        assert_eq!(
+            cli.ok(&["image", "verify", "sparse:1"]),
+            "2 layers verified"
+        );
+
+        let copy = cli.engine.root().join("copy");
+        cli.ok(&["cp", "made:/data", &copy.to_string_lossy()]);
+        is_sparse(&copy);
+        cli.ok(&["create", "--name", "other", "busybox", "true"]);
+        cli.ok(&["cp", &copy.to_string_lossy(), "other:/data"]);
+        let upper = cli.inspect("other", "{{.GraphDriver.Data.UpperDir}}");
+        is_sparse(&std::path::Path::new(&upper).join("data"));
+
+        let tail = "tail -c 4 /data/sparse; head -n 1 /data/sparse";
+        let volume = [
+            "run",
+            "--rm",
+            "--network",
+            "none",
+            "-v",
+            "full:/data",
+            "sparse:1",
+        ];
+        let read = cli.ok(&[&volume[..], &["sh", "-c", tail]].concat());
+        assert_eq!(read, "\0endstart");
+        is_sparse(&cli.engine.data_root().join("volumes/full/_data"));
+    });
+}

@@ -3,9 +3,8 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::os::unix::fs::FileExt;
 
-use conex_archive::tar::{self, Entry, EntryKind, Header, Segment, Timestamp};
+use conex_archive::tar::{self, Entry, EntryKind, Header, Timestamp};
 use flate2::Crc;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, Timespec, Timestamps, XattrFlags};
 use rustix::io::Errno;
@@ -126,55 +125,6 @@ impl Extractor {
     /// Saturating: holes let a small archive claim any size.
     fn count(&mut self, bytes: u64) {
         self.extracted.bytes = self.extracted.bytes.saturating_add(bytes);
-    }
-
-    fn write_sparse<R: Read>(
-        &mut self,
-        file: &File,
-        header: &Header,
-        segments: &[Segment],
-        entry: &mut Entry<'_, R>,
-        crc: &mut Crc,
-    ) -> Result<(), Error> {
-        rustix::fs::ftruncate(file, header.size)
-            .map_err(|source| io_error("write", &header.path, source))?;
-        for segment in segments {
-            self.write(file, header, segment.length, segment.offset, entry, crc)?;
-        }
-        Ok(())
-    }
-
-    /// Copies the next `length` stored bytes to `offset` of the file.
-    fn write<R: Read>(
-        &mut self,
-        file: &File,
-        header: &Header,
-        length: u64,
-        mut offset: u64,
-        entry: &mut Entry<'_, R>,
-        crc: &mut Crc,
-    ) -> Result<(), Error> {
-        let end = offset + length;
-        while offset < end {
-            let wanted = usize::try_from(end - offset)
-                .unwrap_or(usize::MAX)
-                .min(self.buffer.len());
-            let read = match entry.stored().read(&mut self.buffer[..wanted]) {
-                Ok(read) => read,
-                Err(error) => return Err(self.content_failed(error)),
-            };
-            debug_assert!(read > 0, "the archive reader reports what is missing");
-            if self.recorder.is_some() {
-                crc.update(&self.buffer[..read]);
-            }
-            file.write_all_at(&self.buffer[..read], offset)
-                .map_err(|error| {
-                    let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
-                    io_error("write", &header.path, errno)
-                })?;
-            offset += read as u64;
-        }
-        Ok(())
     }
 
     pub(super) fn content_failed(&self, error: io::Error) -> Error {
@@ -459,7 +409,7 @@ fn set_owner_and_mode(
     Ok(())
 }
 
-fn io_error(action: &'static str, path: &[u8], source: Errno) -> Error {
+pub(super) fn io_error(action: &'static str, path: &[u8], source: Errno) -> Error {
     Error::Io {
         action,
         entry: shown(path),

@@ -14,7 +14,7 @@ use crate::{metadata, tree};
 /// empty. `None` when it leads above the root. Resolved as text like Docker
 /// does: in an absolute name `..` stops at the root, in a relative one it is an
 /// escape.
-pub(super) fn clean(path: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn clean(path: &[u8]) -> Option<Vec<u8>> {
     let absolute = path.starts_with(b"/");
     let mut components: Vec<&[u8]> = Vec::new();
     for component in path.split(|byte| *byte == b'/') {
@@ -32,7 +32,7 @@ pub(super) fn clean(path: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// Directory and last component of a cleaned name that is not the root.
-pub(super) fn split(path: &[u8]) -> (&[u8], &[u8]) {
+pub(crate) fn split(path: &[u8]) -> (&[u8], &[u8]) {
     match path.iter().rposition(|byte| *byte == b'/') {
         Some(slash) => (&path[..slash], &path[slash + 1..]),
         None => (b"", path),
@@ -40,7 +40,7 @@ pub(super) fn split(path: &[u8]) -> (&[u8], &[u8]) {
 }
 
 /// Whether `path` is below `directory`.
-pub(super) fn is_below(path: &[u8], directory: &[u8]) -> bool {
+pub(crate) fn is_below(path: &[u8], directory: &[u8]) -> bool {
     path.strip_prefix(directory)
         .is_some_and(|rest| directory.is_empty() || rest.starts_with(b"/"))
 }
@@ -197,7 +197,7 @@ impl Place {
     }
 }
 
-pub(super) fn join(parent: &[u8], name: &[u8]) -> Vec<u8> {
+pub(crate) fn join(parent: &[u8], name: &[u8]) -> Vec<u8> {
     if parent.is_empty() {
         name.to_vec()
     } else {

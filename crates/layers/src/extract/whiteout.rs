@@ -17,7 +17,7 @@ const AUFS: &[u8] = b".wh..wh.";
 
 /// What a name means besides a file.
 #[derive(Debug, PartialEq, Eq)]
-enum Meaning<'a> {
+pub(crate) enum Meaning<'a> {
     File,
     /// The directory's lower content is gone.
     Opaque,
@@ -29,7 +29,7 @@ enum Meaning<'a> {
     Invalid,
 }
 
-fn meaning(path: &[u8]) -> Meaning<'_> {
+pub(crate) fn meaning(path: &[u8]) -> Meaning<'_> {
     let (directory, name) = split(path);
     let aufs = |component: &[u8]| component.starts_with(AUFS);
     if directory.split(|byte| *byte == b'/').any(aufs) {
