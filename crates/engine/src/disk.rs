@@ -155,14 +155,11 @@ impl Root {
     }
 
     /// Deletes leftovers. One that cannot be deleted (`chattr +i` by a
-    /// container) costs its space, never the engine's start. Blocks.
+    /// container) costs its space, never the engine's start, and neither does
+    /// one that a container nested deeper than a stack is. Blocks.
     pub(crate) fn delete_leftovers(leftovers: &[PathBuf]) {
         for path in leftovers {
-            let deleted = match path.is_dir() && !path.is_symlink() {
-                true => fs::remove_dir_all(path),
-                false => fs::remove_file(path),
-            };
-            if let Err(error) = deleted {
+            if let Err(error) = conex_layers::tree::remove_path(path) {
                 tracing::warn!(path = %path.display(), %error, "a leftover stays");
             }
         }
@@ -173,6 +170,29 @@ impl Root {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn a_leftover_nested_deeper_than_a_stack_is_deleted() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::create(&dir.path().join("data"), &dir.path().join("exec")).unwrap();
+        let top = root.tmp().join("layer");
+        fs::create_dir(&top).unwrap();
+        let mut inmost = fs::File::open(&top).unwrap();
+        for _ in 0..3000 {
+            let mode = rustix::fs::Mode::RWXU;
+            rustix::fs::mkdirat(&inmost, "d", mode).unwrap();
+            let flags = rustix::fs::OFlags::DIRECTORY;
+            inmost = rustix::fs::openat(&inmost, "d", flags, mode)
+                .unwrap()
+                .into();
+        }
+        let leftovers = root.tmp_leftovers().unwrap();
+        // With as little stack as a level of it would take.
+        let deleting = std::thread::Builder::new().stack_size(128 << 10);
+        let deleting = deleting.spawn(move || Root::delete_leftovers(&leftovers));
+        deleting.unwrap().join().unwrap();
+        assert!(!top.exists());
+    }
 
     #[test]
     fn a_discarded_directory_frees_its_name_at_once() {

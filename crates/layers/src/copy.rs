@@ -3,41 +3,69 @@
 //! the file system can share them.
 //!
 //! Both trees are walked with one descriptor each and a stack of names, as in
-//! [`crate::tree`], so that no depth is too deep; names are never followed.
+//! [`crate::tree`], so that no depth is too deep; names are never followed, not
+//! even those that somebody puts in the copy while it is made.
 
 use std::collections::HashMap;
 use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, SeekFrom, Stat, Uid};
+use rustix::fs::{
+    AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, SeekFrom, Stat, Timestamps, Uid,
+};
 use rustix::io::Errno;
 
-use crate::{attribute, metadata, tree};
+use crate::{attribute, tree};
 
 /// A tree was not copied; what was made so far stays.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot copy {name:?}")]
+#[error("cannot copy {path:?}")]
 pub struct Error {
-    /// The last component of what failed.
-    name: String,
+    /// Relative to the top, which is empty.
+    path: String,
     source: Errno,
 }
 
 /// Copies everything in the directory `from` into the empty directory `to`,
 /// and what the one says of itself to the other; both opened for reading.
 pub fn tree(from: OwnedFd, to: OwnedFd) -> Result<(), Error> {
+    tree_noting(from, to, &mut Vec::new())
+}
+
+/// The same. `made` gets the names that were made in `to` itself, of a copy
+/// that fails too: what else is there is somebody else's.
+pub fn tree_noting(from: OwnedFd, to: OwnedFd, made: &mut Vec<CString>) -> Result<(), Error> {
     let top = to.try_clone().map_err(|error| Error {
-        name: "/".into(),
+        path: String::new(),
         source: Errno::from_io_error(&error).unwrap_or(Errno::MFILE),
     })?;
     let mut copy = Copy {
         top,
+        made,
         linked: HashMap::new(),
         reflink: true,
         path: Vec::new(),
     };
-    copy.run(from, to)
+    copy.run(from, to).map_err(|Fault { name, source }| {
+        let path = [&copy.path, name.to_bytes()].concat();
+        Error {
+            path: String::from_utf8_lossy(&path).into_owned(),
+            source,
+        }
+    })
+}
+
+/// Gives `to` the owner, mode, extended attributes and times of `from`; both
+/// are files or directories, opened.
+pub fn metadata(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<(), Errno> {
+    crate::metadata::copy(from, to)
+}
+
+/// The times of a file, as they are set.
+#[must_use]
+pub fn times(status: &Stat) -> Timestamps {
+    crate::metadata::times(status)
 }
 
 /// One directory on the way down, in both trees.
@@ -50,9 +78,11 @@ struct Level {
     inside: Option<CString>,
 }
 
-struct Copy {
+struct Copy<'a> {
     /// Where hard links are looked up from.
     top: OwnedFd,
+    /// What was made in it.
+    made: &'a mut Vec<CString>,
     /// First names of files that have several.
     linked: HashMap<(u64, u64), Vec<u8>>,
     /// Whether sharing blocks has not failed yet.
@@ -61,21 +91,29 @@ struct Copy {
     path: Vec<u8>,
 }
 
-fn at(name: &CStr, source: Errno) -> Error {
-    Error {
-        name: name.to_string_lossy().into_owned(),
+/// What failed in the current directory; the directory itself has no name.
+struct Fault {
+    name: CString,
+    source: Errno,
+}
+
+fn at(name: &CStr) -> impl Fn(Errno) -> Fault + use<> {
+    let name = name.to_owned();
+    move |source| Fault {
+        name: name.clone(),
         source,
     }
 }
 
-impl Copy {
-    fn run(&mut self, mut from: OwnedFd, mut to: OwnedFd) -> Result<(), Error> {
+impl Copy<'_> {
+    fn run(&mut self, mut from: OwnedFd, mut to: OwnedFd) -> Result<(), Fault> {
         let mut stack = vec![self.level(&from, &to)?];
         while let Some(level) = stack.last_mut() {
             if let Some(name) = level.left.pop() {
-                let failed = |source| at(&name, source);
+                let failed = at(&name);
                 let source = tree::open_directory(&from, &*name).map_err(&failed)?;
                 rustix::fs::mkdirat(&to, &*name, Mode::RWXU).map_err(&failed)?;
+                self.note(&name);
                 let target = tree::open_directory(&to, &*name).map_err(&failed)?;
                 self.path.extend_from_slice(name.to_bytes());
                 self.path.push(b'/');
@@ -86,8 +124,7 @@ impl Copy {
                 continue;
             }
             // Last of a directory: making something in it changes its times.
-            metadata::copy(from.as_fd(), to.as_fd())
-                .map_err(|source| at(c"a directory", source))?;
+            metadata(from.as_fd(), to.as_fd()).map_err(at(c""))?;
             stack.pop();
             let Some(above) = stack.last_mut() else {
                 break;
@@ -96,7 +133,7 @@ impl Copy {
                 .inside
                 .take()
                 .expect("a level above another knows which");
-            let failed = |source| at(&name, source);
+            let failed = at(&name);
             from = up(&from, above.source).map_err(&failed)?;
             to = up(&to, above.target).map_err(&failed)?;
             self.path.truncate(self.path.len() - name.count_bytes() - 1);
@@ -105,11 +142,11 @@ impl Copy {
     }
 
     /// Copies what in a directory is no directory, and says what is one.
-    fn level(&mut self, from: &OwnedFd, to: &OwnedFd) -> Result<Level, Error> {
+    fn level(&mut self, from: &OwnedFd, to: &OwnedFd) -> Result<Level, Fault> {
         let identity = |directory: &OwnedFd| {
             rustix::fs::fstat(directory).map(|status| (status.st_dev, status.st_ino))
         };
-        let failed = |source| at(c"a directory", source);
+        let failed = at(c"");
         let mut level = Level {
             source: identity(from).map_err(&failed)?,
             target: identity(to).map_err(&failed)?,
@@ -126,10 +163,20 @@ impl Copy {
         })
         .map_err(failed)?;
         for name in names {
-            self.entry(from.as_fd(), to.as_fd(), &name)
-                .map_err(|source| at(&name, source))?;
+            let copied = self.entry(from.as_fd(), to.as_fd(), &name);
+            // Of another error it is not known whether it came to something.
+            if copied != Err(Errno::EXIST) {
+                self.note(&name);
+            }
+            copied.map_err(|source| Fault { name, source })?;
         }
         Ok(level)
+    }
+
+    fn note(&mut self, name: &CStr) {
+        if self.path.is_empty() {
+            self.made.push(name.to_owned());
+        }
     }
 
     fn entry(
@@ -167,9 +214,17 @@ impl Copy {
         }
     }
 
+    /// Another name for a file of the copy. Every directory on the way was made
+    /// by it; what is a link by now is not followed.
     fn link(&self, first: &[u8], to: BorrowedFd<'_>, name: &CStr) -> Result<(), Errno> {
-        // Every directory on the way was made by this copy, so none is a link.
-        rustix::fs::linkat(&self.top, first, to, name, AtFlags::empty())
+        let Some(slash) = first.iter().rposition(|byte| *byte == b'/') else {
+            return rustix::fs::linkat(&self.top, first, to, name, AtFlags::empty());
+        };
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        let parent =
+            rustix::fs::openat2(&self.top, &first[..slash], flags, Mode::empty(), resolve)?;
+        rustix::fs::linkat(&parent, &first[slash + 1..], to, name, AtFlags::empty())
     }
 
     fn file(&mut self, from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &CStr) -> Result<(), Errno> {
@@ -183,7 +238,7 @@ impl Copy {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let target = rustix::fs::openat(to, name, flags, Mode::RUSR | Mode::WUSR)?;
         self.content(&source, &target, &status)?;
-        metadata::copy(source.as_fd(), target.as_fd())
+        metadata(source.as_fd(), target.as_fd())
     }
 
     fn content(&mut self, source: &OwnedFd, target: &OwnedFd, status: &Stat) -> Result<(), Errno> {
@@ -291,7 +346,7 @@ fn by_name(
             Err(error) => return Err(error),
         }
     }
-    rustix::fs::utimensat(to, name, &metadata::times(status), flags)
+    rustix::fs::utimensat(to, name, &times(status), flags)
 }
 
 #[cfg(test)]
@@ -380,6 +435,46 @@ mod tests {
             get("a/b", "trusted.overlay.opaque").is_err(),
             "a mark of overlays is no content"
         );
+    }
+
+    #[test]
+    fn a_failed_copy_says_where_and_what_it_made() {
+        let from = tempfile::tempdir().unwrap();
+        for name in ["one", "two"] {
+            fs::write(from.path().join(name), name).unwrap();
+        }
+        fs::create_dir(from.path().join("sub")).unwrap();
+        fs::write(from.path().join("sub/file"), "").unwrap();
+        let to = tempfile::tempdir().unwrap();
+        // Somebody else was quicker.
+        fs::create_dir(to.path().join("sub")).unwrap();
+        let mut made = Vec::new();
+        let failed =
+            tree_noting(directory(from.path()), directory(to.path()), &mut made).unwrap_err();
+        assert_eq!((failed.path.as_str(), failed.source), ("sub", Errno::EXIST));
+        made.sort();
+        assert_eq!(made, [c"one".to_owned(), c"two".to_owned()]);
+    }
+
+    #[test]
+    fn hard_links_do_not_go_through_a_link_that_somebody_put_there() {
+        let temp = tempfile::tempdir().unwrap();
+        let (host, target) = (temp.path().join("host"), temp.path().join("target"));
+        fs::create_dir_all(&host).unwrap();
+        fs::create_dir(&target).unwrap();
+        fs::write(host.join("secret"), "x").unwrap();
+        symlink(&host, target.join("sub")).unwrap();
+        let top = directory(&target);
+        let copy = Copy {
+            top: top.try_clone().unwrap(),
+            made: &mut Vec::new(),
+            linked: HashMap::new(),
+            reflink: true,
+            path: Vec::new(),
+        };
+        let linked = copy.link(b"sub/secret", top.as_fd(), c"stolen");
+        assert_eq!(linked, Err(Errno::LOOP));
+        assert!(!target.join("stolen").exists());
     }
 
     #[test]

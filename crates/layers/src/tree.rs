@@ -5,7 +5,10 @@
 //! names, goes up by `..`, and checks that it arrived where it came from.
 
 use std::ffi::{CStr, CString};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags, Stat};
 use rustix::io::Errno;
@@ -30,8 +33,20 @@ pub(crate) fn open_directory_in(root: BorrowedFd<'_>, path: &[u8]) -> Result<Own
     rustix::fs::openat2(root, path, DIRECTORY, Mode::empty(), resolve)
 }
 
+/// Removes whatever is at a path of the host, with everything below; nothing
+/// there is fine. Only the end of the path may be a stranger's.
+pub fn remove_path(path: &Path) -> io::Result<()> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(Errno::INVAL.into());
+    };
+    match rustix::fs::open(parent, DIRECTORY, Mode::empty()) {
+        Err(Errno::NOENT) => Ok(()),
+        parent => Ok(remove(parent?.as_fd(), name.as_bytes())?),
+    }
+}
+
 /// Removes whatever `name` is, with everything below; nothing there is fine.
-pub(crate) fn remove(parent: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
+pub fn remove(parent: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
     match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => return Ok(()),
         Err(Errno::ISDIR | Errno::PERM) => {}

@@ -1,35 +1,21 @@
-//! Copying a directory of an image with owner, mode, times, attributes, links and
-//! device nodes. It must not know images, nor what a volume is.
+//! Copying a directory of an image into a volume, by [`conex_layers::copy`]. It
+//! must not know images, nor what a volume is.
 //!
-//! *Invariant*: the source is found by `openat2(RESOLVE_IN_ROOT)` and walked by
-//! descriptors without following a link, since every name in it is the image's.
+//! *Invariant*: the source is found by `openat2(RESOLVE_IN_ROOT)`, since every name
+//! in it is the image's.
 //!
 //! Source: moby `daemon/container_operations_unix.go` (copyExistingContents).
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-use std::ffi::{CStr, CString, OsStr};
-use std::fs::{self, File};
-use std::io;
+use std::ffi::CString;
+use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use rustix::fs::{
-    AtFlags, Dir, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps, Uid,
-    XattrFlags,
-};
+use conex_layers::{copy, tree};
+use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use crate::Error;
-
-/// Two descriptors are open for each directory on the way down.
-const MAX_DEPTH: usize = 200;
-
-const OPEN_DIR: OFlags = OFlags::RDONLY
-    .union(OFlags::DIRECTORY)
-    .union(OFlags::NOFOLLOW)
-    .union(OFlags::CLOEXEC);
 
 /// The directory of an image at a path; `None` where it has nothing.
 ///
@@ -54,265 +40,41 @@ pub(super) fn source(
 }
 
 /// Copies what is in a directory, and what it says of itself, into another. On
-/// an error what was copied is taken out again.
-pub(super) fn into(source: &OwnedFd, target_dir: &Path) -> Result<(), Fault> {
-    let (mut copy, target) = Copy::new(target_dir)?;
-    copy.directory(source, &target, Path::new(""), 0)
-        .inspect_err(|_| take_out(target_dir, &copy.made))
-}
-
-/// What came so far goes, so that the next container tries again; what a
-/// running container put there meanwhile is its own.
-fn take_out(volume_dir: &Path, made: &[CString]) {
-    for name in made {
-        let path = volume_dir.join(OsStr::from_bytes(name.to_bytes()));
-        let removed = match fs::symlink_metadata(&path) {
-            Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(&path),
-            _ => fs::remove_file(&path),
-        };
-        if let Err(error) = removed {
-            tracing::warn!(path = %path.display(), %error, "left in the volume");
-        }
-    }
-}
-
-/// Where in the tree it failed.
-#[derive(Debug, thiserror::Error)]
-#[error("{}", path.display())]
-pub(super) struct Fault {
-    path: PathBuf,
-    source: io::Error,
-}
-
-impl Fault {
-    fn at(path: &Path) -> impl Fn(Errno) -> Fault {
-        move |errno| Fault {
-            path: path.to_owned(),
-            source: errno.into(),
-        }
-    }
-}
-
-/// A copy under way.
-struct Copy {
-    /// The volume, from which hard links are made.
-    top: OwnedFd,
-    /// First names of files that have several.
-    linked: HashMap<(u64, u64), PathBuf>,
-    /// What was made in the volume's top directory.
-    made: Vec<CString>,
-}
-
-impl Copy {
-    fn new(volume_dir: &Path) -> Result<(Copy, OwnedFd), Fault> {
-        let open =
-            || rustix::fs::open(volume_dir, OPEN_DIR, Mode::empty()).map_err(Fault::at(volume_dir));
-        Ok((
-            Copy {
-                top: open()?,
-                linked: HashMap::new(),
-                made: Vec::new(),
-            },
-            open()?,
-        ))
-    }
-
-    /// Fills `target`, then gives it what `source` says of itself: making
-    /// something in a directory changes its time.
-    fn directory(
-        &mut self,
-        source: &OwnedFd,
-        target: &OwnedFd,
-        path: &Path,
-        depth: usize,
-    ) -> Result<(), Fault> {
-        let failed = Fault::at(path);
-        if depth > MAX_DEPTH {
-            return Err(failed(Errno::LOOP));
-        }
-        for name in names(source).map_err(&failed)? {
-            self.entry(source, target, &name, path, depth)?;
-        }
-        metadata(source.as_fd(), target.as_fd()).map_err(&failed)
-    }
-
-    fn entry(
-        &mut self,
-        source: &OwnedFd,
-        target: &OwnedFd,
-        name: &CStr,
-        parent: &Path,
-        depth: usize,
-    ) -> Result<(), Fault> {
-        let path = parent.join(OsStr::from_bytes(name.to_bytes()));
-        let failed = Fault::at(&path);
-        let stat = rustix::fs::statat(source, name, AtFlags::SYMLINK_NOFOLLOW).map_err(&failed)?;
-        let kind = FileType::from_raw_mode(stat.st_mode);
-        if kind == FileType::Directory {
-            let from =
-                rustix::fs::openat(source, name, OPEN_DIR, Mode::empty()).map_err(&failed)?;
-            rustix::fs::mkdirat(target, name, Mode::RWXU).map_err(&failed)?;
-            self.note(name, depth);
-            let to = rustix::fs::openat(target, name, OPEN_DIR, Mode::empty()).map_err(&failed)?;
-            return self.directory(&from, &to, &path, depth + 1);
-        }
-        if stat.st_nlink > 1 {
-            let known = self.linked.entry((stat.st_dev, stat.st_ino));
-            match known {
-                Entry::Occupied(first) => {
-                    link(&self.top, first.get(), target, name).map_err(&failed)?;
-                    self.note(name, depth);
-                    return Ok(());
-                }
-                Entry::Vacant(first) => {
-                    first.insert(path.clone());
-                }
-            }
-        }
-        match kind {
-            FileType::RegularFile => copy_file(source, target, name),
-            FileType::Symlink => copy_symlink(source, target, name, &stat),
-            _ => copy_node(target, name, kind, &stat),
-        }
-        .inspect(|()| self.note(name, depth))
-        .map_err(|source| Fault {
-            path: path.clone(),
-            source,
-        })
-    }
-
-    fn note(&mut self, name: &CStr, depth: usize) {
-        if depth == 0 {
-            self.made.push(name.to_owned());
-        }
-    }
-}
-
-/// Another name for a file of the volume. A container that has the volume may
-/// put links in the way, which are not followed.
-fn link(top: &OwnedFd, first: &Path, target: &OwnedFd, name: &CStr) -> Result<(), Errno> {
-    let (parent, file) = match (first.parent(), first.file_name()) {
-        (Some(parent), Some(file)) if parent != Path::new("") => (parent, file),
-        _ => return rustix::fs::linkat(top, first, target, name, AtFlags::empty()),
-    };
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-    let parent = rustix::fs::openat2(top, parent, flags, Mode::empty(), resolve)?;
-    rustix::fs::linkat(&parent, file, target, name, AtFlags::empty())
-}
-
-pub(super) fn names(dir: &OwnedFd) -> Result<Vec<CString>, Errno> {
-    let mut names = Vec::new();
-    for entry in Dir::read_from(dir)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        if name != c"." && name != c".." {
-            names.push(name.to_owned());
-        }
-    }
-    Ok(names)
-}
-
-fn copy_file(source: &OwnedFd, target: &OwnedFd, name: &CStr) -> io::Result<()> {
-    // Without waiting, should a fifo have taken the file's place.
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let from = File::from(rustix::fs::openat(source, name, flags, Mode::empty())?);
-    if !from.metadata()?.is_file() {
-        return Err(Errno::INVAL.into());
-    }
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let mode = Mode::RUSR | Mode::WUSR;
-    let to = File::from(rustix::fs::openat(target, name, flags, mode)?);
-    // The image is an overlay, so copy_file_range(2) would be refused file by file.
-    while rustix::fs::sendfile(&to, &from, None, 1 << 30)? > 0 {}
-    Ok(metadata(from.as_fd(), to.as_fd())?)
-}
-
-fn copy_symlink(source: &OwnedFd, target: &OwnedFd, name: &CStr, stat: &Stat) -> io::Result<()> {
-    let text = rustix::fs::readlinkat(source, name, Vec::new())?;
-    rustix::fs::symlinkat(&text, target, name)?;
-    Ok(copy_owner_and_times(target, name, stat)?)
-}
-
-fn copy_node(target: &OwnedFd, name: &CStr, kind: FileType, stat: &Stat) -> io::Result<()> {
-    let mode = Mode::from_raw_mode(stat.st_mode & 0o7777);
-    rustix::fs::mknodat(target, name, kind, mode, stat.st_rdev)?;
-    copy_owner_and_times(target, name, stat)?;
-    // The umask took its part, and a change of owner takes set-id bits.
-    Ok(rustix::fs::chmodat(target, name, mode, AtFlags::empty())?)
-}
-
-fn copy_owner_and_times(target: &OwnedFd, name: &CStr, stat: &Stat) -> Result<(), Errno> {
-    let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
-    rustix::fs::chownat(
-        target,
-        name,
-        Some(uid),
-        Some(gid),
-        AtFlags::SYMLINK_NOFOLLOW,
-    )?;
-    rustix::fs::utimensat(target, name, &times(stat), AtFlags::SYMLINK_NOFOLLOW)
-}
-
-pub(super) fn times(stat: &Stat) -> Timestamps {
-    let time = |seconds: i64, nanoseconds: u64| Timespec {
-        tv_sec: seconds,
-        tv_nsec: nanoseconds.cast_signed(),
-    };
-    Timestamps {
-        last_access: time(stat.st_atime, stat.st_atime_nsec),
-        last_modification: time(stat.st_mtime, stat.st_mtime_nsec),
-    }
-}
-
-/// Owner first: its change takes set-id bits and file capabilities away.
-pub(super) fn metadata(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<(), Errno> {
-    let stat = rustix::fs::fstat(from)?;
-    let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
-    rustix::fs::fchown(to, Some(uid), Some(gid))?;
-    rustix::fs::fchmod(to, Mode::from_raw_mode(stat.st_mode & 0o7777))?;
-    copy_attributes(from, to)?;
-    rustix::fs::futimens(to, &times(&stat))
-}
-
-/// Attributes of the union file system and the host's labels are not content.
-fn is_content(name: &[u8]) -> bool {
-    const FOREIGN: [&[u8]; 3] = [b"trusted.overlay.", b"user.overlay.", b"security.selinux"];
-    !name.is_empty() && !FOREIGN.iter().any(|foreign| name.starts_with(foreign))
-}
-
-fn copy_attributes(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<(), Errno> {
-    // The kernel's own bound of a list and of a value.
-    const MAX_BYTES: usize = 64 * 1024;
-    let len = match rustix::fs::flistxattr_query(from) {
-        // Most files have none, and the question is cheap.
-        Ok(0) | Err(Errno::NOTSUP) => return Ok(()),
-        Ok(len) => len.min(MAX_BYTES),
-        Err(error) => return Err(error),
-    };
-    let mut list = vec![0u8; len];
-    let len = rustix::fs::flistxattr(from, &mut *list)?;
-    let mut value = vec![0u8; MAX_BYTES];
-    for name in list[..len]
-        .split(|byte| *byte == 0)
-        .filter(|name| is_content(name))
-    {
-        let len = match rustix::fs::fgetxattr(from, name, &mut *value) {
-            Err(Errno::NODATA) => continue,
-            read => read?,
-        };
-        match rustix::fs::fsetxattr(to, name, &value[..len], XattrFlags::empty()) {
-            Ok(()) | Err(Errno::NOTSUP) => {}
-            Err(error) => return Err(error),
-        }
-    }
+/// an error what was copied is taken out again, so that the next container tries
+/// again; what a running container put there meanwhile is its own.
+pub(super) fn into(source: OwnedFd, target_dir: &Path) -> Result<(), Fault> {
+    let target = OwnedFd::from(File::open(target_dir)?);
+    let top = target.try_clone()?;
+    let mut made = Vec::new();
+    copy::tree_noting(source, target, &mut made).inspect_err(|_| take_out(&top, &made))?;
     Ok(())
+}
+
+/// Why nothing was copied.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub(super) enum Fault {
+    /// The volume cannot be opened.
+    Open(#[from] std::io::Error),
+    Copy(#[from] copy::Error),
+}
+
+fn take_out(top: &OwnedFd, made: &[CString]) {
+    for name in made {
+        if let Err(error) = tree::remove(top.as_fd(), name.to_bytes()) {
+            tracing::warn!(?name, %error, "left in the volume");
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::fs;
     use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+    use std::path::PathBuf;
+
+    use rustix::fs::FileType;
 
     use super::*;
 
@@ -328,7 +90,7 @@ mod tests {
     fn copy(image: &Path, path: &str, volume: &Path) -> Result<(), Error> {
         let root = File::open(image).unwrap();
         match source(root.as_fd(), Path::new(path))? {
-            Some(source) => into(&source, volume).map_err(|fault| Error::system("copy", &fault)),
+            Some(source) => into(source, volume).map_err(|fault| Error::system("copy", &fault)),
             None => Ok(()),
         }
     }
@@ -423,8 +185,9 @@ mod tests {
         fs::write(volume.join("copied"), "x").unwrap();
         fs::create_dir(volume.join("tree")).unwrap();
         fs::write(volume.join("theirs"), "x").unwrap();
+        let top = OwnedFd::from(File::open(&volume).unwrap());
         take_out(
-            &volume,
+            &top,
             &[c"copied".to_owned(), c"tree".to_owned(), c"gone".to_owned()],
         );
         let left: Vec<_> = fs::read_dir(&volume)
@@ -432,29 +195,5 @@ mod tests {
             .map(|e| e.unwrap().file_name())
             .collect();
         assert_eq!(left, ["theirs"]);
-    }
-
-    #[test]
-    fn hard_links_do_not_go_through_a_link_of_the_container() {
-        let (temp, _image, volume) = fixture();
-        fs::create_dir(temp.path().join("host")).unwrap();
-        fs::write(temp.path().join("host/secret"), "x").unwrap();
-        symlink(temp.path().join("host"), volume.join("sub")).unwrap();
-        let top = OwnedFd::from(File::open(&volume).unwrap());
-        let linked = link(&top, Path::new("sub/secret"), &top, c"stolen");
-        assert_eq!(linked, Err(Errno::LOOP));
-        assert!(!volume.join("stolen").exists());
-    }
-
-    #[test]
-    fn a_tree_without_end_is_refused_and_nothing_is_left() {
-        let (_temp, image, volume) = fixture();
-        let mut deep = image.join("data");
-        for _ in 0..=MAX_DEPTH {
-            deep.push("d");
-        }
-        fs::create_dir_all(&deep).unwrap();
-        assert!(copy(&image, "/data", &volume).is_err());
-        assert_eq!(fs::read_dir(&volume).unwrap().count(), 0);
     }
 }

@@ -13,6 +13,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
+use conex_layers::tree;
 use rustix::fs::{Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
@@ -51,19 +52,19 @@ impl Volumes {
         if volume.has_file_system() {
             // The draft would be on another file system, and what is there may
             // be somebody else's too.
-            return copy::into(&source, &data).map_err(|error| failed(&error));
+            return copy::into(source, &data).map_err(|error| failed(&error));
         }
         let draft = volume.dir.join(FILLING);
         let filled = super::create::make_dir(&draft, 0o700)
             .map_err(|error| failed(&error))
-            .and_then(|()| copy::into(&source, &draft).map_err(|error| failed(&error)))
+            .and_then(|()| copy::into(source, &draft).map_err(|error| failed(&error)))
             .and_then(|()| {
                 fs::rename(&draft, volume.dir.join(FILLED))
                     .and_then(|()| move_in(&volume.dir))
                     .map_err(|error| failed(&error))
             });
         filled.inspect_err(|_| {
-            let _absent = fs::remove_dir_all(&draft).is_err();
+            let _left = tree::remove_path(&draft).is_err();
         })
     }
 }
@@ -94,14 +95,15 @@ fn move_in(dir: &Path) -> io::Result<()> {
     let open = |name: &str| rustix::fs::open(dir.join(name), flags, Mode::empty());
     let (from, to): (OwnedFd, OwnedFd) = (open(FILLED)?, open(DATA)?);
     // The owner and the mode first, for whoever looks in between.
-    copy::metadata(from.as_fd(), to.as_fd())?;
-    let times = rustix::fs::fstat(&from)?;
-    for name in copy::names(&from)? {
+    conex_layers::copy::metadata(from.as_fd(), to.as_fd())?;
+    let status = rustix::fs::fstat(&from)?;
+    for entry in fs::read_dir(dir.join(FILLED))? {
+        let name = entry?.file_name();
         match rustix::fs::renameat_with(&from, &*name, &to, &*name, RenameFlags::NOREPLACE) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(error) => return Err(error.into()),
         }
     }
-    rustix::fs::futimens(&to, &copy::times(&times))?;
-    fs::remove_dir_all(dir.join(FILLED))
+    rustix::fs::futimens(&to, &conex_layers::copy::times(&status))?;
+    tree::remove_path(&dir.join(FILLED))
 }

@@ -1,6 +1,5 @@
 //! `volume prune`: what no container has.
 
-use std::fs;
 use std::sync::{Arc, TryLockError};
 
 use conex_api::filters::Filters;
@@ -39,7 +38,7 @@ impl Engine {
             for volume in volumes.all().iter().filter(|volume| wanted(volume)) {
                 let bytes = volume.bytes_on_disk().unwrap_or(0);
                 match volumes.take_out(volume, None) {
-                    Ok(gone) => match fs::remove_dir_all(&gone) {
+                    Ok(gone) => match conex_layers::tree::remove_path(&gone) {
                         Ok(()) => report.space_reclaimed += bytes,
                         Err(error) => {
                             tracing::warn!(path = %gone.display(), %error, "left for the next start");

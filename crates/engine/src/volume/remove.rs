@@ -5,6 +5,8 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 
+use conex_layers::tree;
+
 use super::{Volume, Volumes, aside, failed, in_use};
 use crate::{Engine, Error, ErrorKind};
 
@@ -21,7 +23,7 @@ impl Engine {
                 found => found?,
             };
             let gone = engine.volumes.take_out(&volume, None)?;
-            fs::remove_dir_all(&gone).map_err(|error| failed("remove", &name)(&error))
+            tree::remove_path(&gone).map_err(|error| failed("remove", &name)(&error))
         })
         .await
         .map_err(|error| Error::system("remove volume", &error))?
@@ -99,7 +101,7 @@ impl Volumes {
 /// Deletes what [`Volumes::take_out_anonymous`] returned. Blocks.
 pub(crate) fn delete(gone: &[PathBuf]) {
     for path in gone {
-        if let Err(error) = fs::remove_dir_all(path) {
+        if let Err(error) = tree::remove_path(path) {
             tracing::warn!(path = %path.display(), %error, "left for the next start");
         }
     }

@@ -180,7 +180,7 @@ fn a_fill_that_was_cut_short_leaves_an_empty_volume_or_a_full_one() {
     fs::create_dir(temp.path().join("copying/filling")).unwrap();
     fs::write(temp.path().join("copying/filling/half"), "").unwrap();
     let filled = temp.path().join("moving/filled");
-    copy::into(&File::open(image.path().join("data")).unwrap().into(), {
+    copy::into(File::open(image.path().join("data")).unwrap().into(), {
         fs::create_dir(&filled).unwrap();
         &filled
     })
