@@ -15,7 +15,7 @@ use thiserror::Error as ThisError;
 use tokio::sync::oneshot;
 
 use crate::container::state::State;
-use crate::container::{Container, Record, Table};
+use crate::container::{Container, KeptRoots, Record, Table};
 use crate::disk::Root;
 use crate::event::Events;
 use crate::image::Images;
@@ -43,6 +43,7 @@ pub(crate) struct Inner {
     pub(crate) networks: Networks,
     pub(crate) remote: Remote,
     pub(crate) containers: RwLock<Table>,
+    pub(crate) kept_roots: KeptRoots,
     pub(crate) execs: crate::exec::Execs,
     pub(crate) cgroups: Layout,
     pub(crate) state_db: Database,
@@ -184,6 +185,7 @@ impl Inner {
             networks,
             remote: Remote::new(&config, Blobs::open(&root.partial_blobs())?),
             containers: RwLock::default(),
+            kept_roots: KeptRoots::default(),
             execs: crate::exec::Execs::default(),
             cgroups: Layout::detect()?,
             state_db,

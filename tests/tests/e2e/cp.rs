@@ -536,3 +536,36 @@ fn copies_and_a_start_at_the_same_time_see_one_root() {
         assert!(!mounts.contains(text(cli.engine.root())), "{mounts}");
     });
 }
+
+/// The mount of a container at rest ends behind the answer of a copy into it.
+#[test]
+fn what_follows_a_copy_into_a_stopped_container_does_not_wait_and_sees_it() {
+    with_busybox(Client::Conex, |cli| {
+        let script = "cat /tmp/* 2>/dev/null; echo written >/tmp/own";
+        cli.ok(&[
+            "run",
+            "--name",
+            "web",
+            "--network",
+            "none",
+            "busybox",
+            "sh",
+            "-c",
+            script,
+        ]);
+        for round in 0..4 {
+            for copy in ["a", "b"] {
+                let tar = archive::layer(&format!("{round}{copy}"), format!("{copy}\n").as_bytes());
+                assert_eq!(put(cli, "web", "/tmp", &tar).status, 200);
+            }
+            let seen = cli.ok(&["start", "-a", "web"]);
+            assert_eq!(seen, format!("{}written", "a\nb\n".repeat(round + 1)));
+        }
+        let tar = archive::layer("last", b"x");
+        assert_eq!(put(cli, "web", "/tmp", &tar).status, 200);
+        cli.ok(&["rm", "web"]);
+        cli.engine.settle();
+        let mounts = fs::read_to_string("/proc/self/mountinfo").expect("it is there");
+        assert!(!mounts.contains(text(cli.engine.root())), "{mounts}");
+    });
+}

@@ -21,9 +21,8 @@ use conex_layers::pack::Tree;
 use rustix::fs::{FileType, OFlags, Stat};
 use rustix::io::Errno;
 
-use super::Container;
 use super::files::{Files, Purpose, check_writable, find};
-use crate::engine::Inner;
+use super::{Container, Record};
 use crate::error::chain;
 use crate::pipe::{self, ByteStream, PipeReader};
 use crate::time::rfc3339;
@@ -86,7 +85,14 @@ impl Engine {
         let engine = Arc::clone(&self.inner);
         let (name, unpacked) = (name.to_owned(), Arc::clone(&container));
         let reader = pipe::reader(body);
-        tokio::task::spawn_blocking(move || engine.extract(&unpacked, &name, &options, reader))
+        let unpack = move || {
+            let files = engine.files(&unpacked, Purpose::Write)?;
+            let result = extract(&files, &unpacked.record, &name, &options, reader);
+            // Maybe the end of a mount, which writes out the file system it lies on: behind the answer.
+            tokio::task::spawn_blocking(move || drop(files));
+            result
+        };
+        tokio::task::spawn_blocking(unpack)
             .await
             .map_err(|e| Error::system("unpack into the container", &e))??;
         container.publish(&self.inner.events, "extract-to-dir", &[]);
@@ -196,61 +202,56 @@ fn told(errno: Errno, path: &str, container: &str) -> Error {
     }
 }
 
-impl Inner {
-    fn extract(
-        &self,
-        container: &Container,
-        name: &str,
-        options: &ExtractOptions,
-        body: PipeReader,
-    ) -> Result<(), Error> {
-        let record = &container.record;
-        let files = self.files(container, Purpose::Write)?;
-        let root = files.root();
-        let wanted = Wanted::new(&options.path);
-        let told = |errno| told(errno, &options.path, name);
-        let opened = find(root, wanted.path(), OFlags::PATH).map_err(told)?;
-        let status = rustix::fs::fstat(&opened).map_err(told)?;
-        if FileType::from_raw_mode(status.st_mode) != FileType::Directory {
-            return Err(match wanted.is_directory {
-                true => told(Errno::NOTDIR),
-                false => Error::invalid("extraction point is not a directory"),
-            });
-        }
-        check_writable(record, root, opened.as_fd())?;
-        let ownership = match options.copy_uid_gid && !record.config.user.is_empty() {
-            false => Ownership::Archived,
-            true => {
-                let user = conex_runtime::user::resolve(root, &record.config.user, &[])
-                    .map_err(|e| Error::invalid(chain(&e)))?;
-                Ownership::Given {
-                    uid: user.uid,
-                    gid: user.gid,
-                }
-            }
-        };
-        let failed = |e: &dyn std::error::Error| Error::system("unpack into the container", e);
-        let rules = Copying {
-            into: wanted.path()[1..].to_vec(),
-            rename: None,
-            ownership,
-            keep_kinds: options.no_overwrite_dir_non_dir,
-        };
-        let unpacking = Options {
-            limits: Limits::default(),
-            whiteouts: Whiteouts::AsIs,
-        };
-        let (_, stream) = conex_archive::compression::decompress(Box::new(
-            BufReader::with_capacity(1 << 18, body),
-        ))
-        .map_err(|e| Error::invalid(format!("cannot read the archive: {e}")))?;
-        let root = find(root, "/", OFlags::RDONLY | OFlags::DIRECTORY).map_err(|e| failed(&e))?;
-        let result = Extractor::new(root, unpacking)
-            .copying(rules)
-            .extract(stream);
-        result.map(drop).map_err(|error| match error {
-            conex_layers::extract::Error::Io { .. } => failed(&error),
-            error => Error::invalid(chain(&error)),
-        })
+fn extract(
+    files: &Files,
+    record: &Record,
+    name: &str,
+    options: &ExtractOptions,
+    body: PipeReader,
+) -> Result<(), Error> {
+    let root = files.root();
+    let wanted = Wanted::new(&options.path);
+    let told = |errno| told(errno, &options.path, name);
+    let opened = find(root, wanted.path(), OFlags::PATH).map_err(told)?;
+    let status = rustix::fs::fstat(&opened).map_err(told)?;
+    if FileType::from_raw_mode(status.st_mode) != FileType::Directory {
+        return Err(match wanted.is_directory {
+            true => told(Errno::NOTDIR),
+            false => Error::invalid("extraction point is not a directory"),
+        });
     }
+    check_writable(record, root, opened.as_fd())?;
+    let ownership = match options.copy_uid_gid && !record.config.user.is_empty() {
+        false => Ownership::Archived,
+        true => {
+            let user = conex_runtime::user::resolve(root, &record.config.user, &[])
+                .map_err(|e| Error::invalid(chain(&e)))?;
+            Ownership::Given {
+                uid: user.uid,
+                gid: user.gid,
+            }
+        }
+    };
+    let failed = |e: &dyn std::error::Error| Error::system("unpack into the container", e);
+    let rules = Copying {
+        into: wanted.path()[1..].to_vec(),
+        rename: None,
+        ownership,
+        keep_kinds: options.no_overwrite_dir_non_dir,
+    };
+    let unpacking = Options {
+        limits: Limits::default(),
+        whiteouts: Whiteouts::AsIs,
+    };
+    let (_, stream) =
+        conex_archive::compression::decompress(Box::new(BufReader::with_capacity(1 << 18, body)))
+            .map_err(|e| Error::invalid(format!("cannot read the archive: {e}")))?;
+    let root = find(root, "/", OFlags::RDONLY | OFlags::DIRECTORY).map_err(|e| failed(&e))?;
+    let result = Extractor::new(root, unpacking)
+        .copying(rules)
+        .extract(stream);
+    result.map(drop).map_err(|error| match error {
+        conex_layers::extract::Error::Io { .. } => failed(&error),
+        error => Error::invalid(chain(&error)),
+    })
 }

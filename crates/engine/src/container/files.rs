@@ -10,13 +10,15 @@
 //! The root of one at rest that is written to is mounted once, however many
 //! write to it, and a start that comes meanwhile takes the same mount: two
 //! mounts of one writable layer would not see each other's changes. The mount
-//! of one that never ran is kept for its start.
+//! is kept for a start: of one that never ran until then, of the last few that
+//! have ended. Letting it go writes out the file system it lies on, which is no
+//! copy's business to wait for.
 //!
 //! Everything ends with its last descriptor, so a killed engine leaves nothing.
 
 mod compose;
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -32,6 +34,9 @@ use super::{Container, Record, mount};
 use crate::engine::Inner;
 use crate::{Error, ErrorKind};
 use compose::Place;
+
+/// How many containers that have ended keep the mount of their root.
+const KEPT: usize = 32;
 
 const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
@@ -80,7 +85,7 @@ pub(crate) struct Shared {
 #[derive(Debug, Default)]
 struct Slot {
     used: Weak<Prepared>,
-    /// For the start of one that never ran.
+    /// For a start.
     kept: Option<Arc<Prepared>>,
     /// A start is on its way: whoever wants to write waits for its outcome.
     starting: bool,
@@ -96,6 +101,22 @@ impl Shared {
         let kept = self.slot().kept.take();
         // Not under the lock.
         drop(kept);
+    }
+}
+
+/// Containers that have ended and keep the mount of their root, the longest
+/// first.
+#[derive(Debug, Default)]
+pub(crate) struct Kept(Mutex<VecDeque<Weak<Container>>>);
+
+impl Kept {
+    /// Adds one; gives back the one that is to let go instead.
+    fn add(&self, container: &Arc<Container>) -> Option<Arc<Container>> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.retain(|other| !std::ptr::eq(other.as_ptr(), Arc::as_ptr(container)));
+        kept.push_back(Arc::downgrade(container));
+        let is_full = kept.len() > KEPT;
+        is_full.then(|| kept.pop_front())??.upgrade()
     }
 }
 
@@ -131,7 +152,11 @@ impl Inner {
     /// The files of a container, running or not. Blocks.
     ///
     /// Errors: conflict when it is being removed.
-    pub(super) fn files(&self, container: &Container, purpose: Purpose) -> Result<Files, Error> {
+    pub(super) fn files(
+        &self,
+        container: &Arc<Container>,
+        purpose: Purpose,
+    ) -> Result<Files, Error> {
         loop {
             let state = container.state();
             if state.removed || matches!(state.phase, Phase::Removing | Phase::Dead) {
@@ -161,7 +186,7 @@ impl Inner {
 
     /// `None` when there is no place for one of the volumes, which has to be
     /// made first.
-    fn root_to_read(&self, container: &Container) -> Result<Option<Root>, Error> {
+    fn root_to_read(&self, container: &Arc<Container>) -> Result<Option<Root>, Error> {
         let record = &container.record;
         let view = self.view_of(record)?;
         let places = places(container);
@@ -208,7 +233,7 @@ impl Inner {
     }
 
     /// `None` when the container has been started meanwhile.
-    fn root_to_write(&self, container: &Container) -> Result<Option<Arc<Prepared>>, Error> {
+    fn root_to_write(&self, container: &Arc<Container>) -> Result<Option<Arc<Prepared>>, Error> {
         let mut slot = container.shared.slot();
         if slot.starting {
             let started = &container.shared.started;
@@ -245,8 +270,13 @@ impl Inner {
         };
         let prepared = Arc::new(prepared);
         slot.used = Arc::downgrade(&prepared);
-        if container.state().phase == Phase::Created {
-            slot.kept = Some(Arc::clone(&prepared));
+        slot.kept = Some(Arc::clone(&prepared));
+        drop(slot);
+        if container.state().phase != Phase::Created
+            && let Some(oldest) = self.kept_roots.add(container)
+        {
+            // Behind the answer: see above.
+            tokio::task::spawn_blocking(move || oldest.shared.release());
         }
         Ok(Some(prepared))
     }
