@@ -50,6 +50,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 
 use crate::event::Events;
+pub(crate) use files::Kept as KeptRoots;
 pub(crate) use spec::exec_process;
 pub(crate) use start::merged_link;
 pub(crate) use state::State;

@@ -81,6 +81,28 @@ struct Known {
     fills: HashMap<String, Arc<layer::Fill>>,
     /// How many need a chain's layer beside the images.
     holds: HashMap<String, usize>,
+    /// Images whose record cannot be read, which nobody sees: until they are
+    /// put here again, or `system check --repair` forgets them.
+    damaged: BTreeMap<String, Damaged>,
+}
+
+#[derive(Debug)]
+struct Damaged {
+    problem: String,
+    /// What named it, as in [`Known`].
+    references: BTreeMap<String, (String, i64)>,
+}
+
+impl Known {
+    fn damaged(&mut self, id: String, problem: String) {
+        tracing::error!(image = id, "{problem}; see conex system check");
+        let references = BTreeMap::new();
+        let damaged = Damaged {
+            problem,
+            references,
+        };
+        self.damaged.insert(id, damaged);
+    }
 }
 
 impl Images {
@@ -99,17 +121,25 @@ impl Images {
         } = db.run(records::load_all)?;
         let mut known = Known::default();
         for row in images {
-            let image = Image::load(&row.config, row.size_bytes, row.parent);
-            let image = image.map_err(|problem| OpenError::Damaged {
-                path: root.image_database(),
-                problem: format!("image {}: {problem}", row.id),
-            })?;
+            let image = match Image::load(&row.config, row.size_bytes, row.parent) {
+                Ok(image) if image.id.as_str() == row.id => image,
+                Ok(_) => {
+                    known.damaged(row.id, "its configuration is not the one of its id".into());
+                    continue;
+                }
+                Err(problem) => {
+                    known.damaged(row.id, format!("its configuration is damaged: {problem}"));
+                    continue;
+                }
+            };
             known.images.insert(row.id, Arc::new(image));
         }
         for row in references {
-            known
-                .references
-                .insert(row.reference, (row.image_id, row.updated_ns));
+            let names = match known.damaged.get_mut(&row.image_id) {
+                Some(damaged) => &mut damaged.references,
+                None => &mut known.references,
+            };
+            names.insert(row.reference, (row.image_id, row.updated_ns));
         }
         for layer in layers {
             known.layers.insert(layer.chain_id.clone(), layer);
@@ -294,6 +324,26 @@ fn familiar(name: &str) -> String {
 }
 
 impl Image {
+    /// Refuses an image that is not for the platform a client asks for.
+    fn check_platform(&self, word: &str, wanted: Option<&str>) -> Result<(), Error> {
+        let wanted = wanted.filter(|text| !text.is_empty()).map(platform);
+        self.fits(word, wanted.transpose()?.as_slice())
+    }
+
+    /// The same for one of several platforms, or any if there is none.
+    fn fits(&self, word: &str, wanted: &[Platform]) -> Result<(), Error> {
+        let own = self.config.platform();
+        match wanted.first() {
+            Some(first) if wanted.iter().all(|it| it.rank(&own).is_none()) => {
+                Err(Error::not_found(format!(
+                    "image with reference {word} was found but its platform ({own}) does not \
+                     match the specified platform ({first})"
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn load(config: &[u8], size_bytes: i64, parent: Option<String>) -> Result<Image, String> {
         let id = Digest::of(config);
         let config = ImageConfig::load(config).map_err(|e| e.to_string())?;
@@ -326,22 +376,7 @@ impl Inner {
             }
             found => found?,
         };
-        if let Some(wanted) = platform.filter(|p| !p.is_empty()) {
-            let wanted: conex_spec::platform::Platform =
-                wanted.parse().map_err(|e| Error::invalid(format!("{e}")))?;
-            if wanted
-                .clone()
-                .normalized()
-                .rank(&image.config.platform())
-                .is_none()
-            {
-                return Err(Error::not_found(format!(
-                    "image with reference {word} was found but its platform ({}) does not match \
-                     the specified platform ({wanted})",
-                    image.config.platform()
-                )));
-            }
-        }
+        image.check_platform(word, platform)?;
         Ok(image)
     }
 

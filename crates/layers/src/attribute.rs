@@ -50,6 +50,12 @@ pub(crate) fn has_named(
     }
 }
 
+/// Whether the file system has a place for this one there.
+pub(crate) fn may_have(parent: BorrowedFd<'_>, name: &CStr, attribute: &[u8]) -> bool {
+    let asked = rustix::fs::lgetxattr(place(parent, name), attribute, &mut [0u8; 0]);
+    asked != Err(Errno::NOTSUP)
+}
+
 /// Sets one of something that must not be opened or followed.
 pub(crate) fn set_named(
     parent: BorrowedFd<'_>,

@@ -153,6 +153,15 @@ impl Kind {
         }
     }
 
+    /// What removals look like in its layers.
+    #[must_use]
+    pub fn whiteouts(self) -> Whiteouts {
+        match self {
+            Self::Overlay2 => Whiteouts::Overlay,
+            Self::Vfs | Self::Btrfs => Whiteouts::Apply,
+        }
+    }
+
     /// Its name in configuration and in `docker info`.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -9,6 +9,7 @@
 
 mod attribute;
 pub mod below;
+pub mod compare;
 pub mod copy;
 pub mod difference;
 pub mod digest;

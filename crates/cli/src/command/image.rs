@@ -14,7 +14,10 @@ pub mod save;
 pub mod tag;
 pub mod verify;
 
+use conex_client::query;
+
 use crate::error::CliError;
+use crate::flag::Matches;
 
 /// A platform `os[/arch[/variant]]` as the JSON the engine takes.
 pub(crate) fn platform_json(text: &str) -> Result<String, CliError> {
@@ -22,4 +25,12 @@ pub(crate) fn platform_json(text: &str) -> Result<String, CliError> {
         .parse()
         .map_err(|error| CliError::message(format!("invalid platform: {error}")))?;
     Ok(serde_json::to_string(&platform).expect("a platform is a JSON object"))
+}
+
+/// The query of a request for one platform; empty without the flag.
+fn platform_query(matches: &Matches) -> Result<String, CliError> {
+    match matches.opt_str("platform").filter(|text| !text.is_empty()) {
+        Some(text) => Ok(query(&[("platform", &platform_json(text)?)])),
+        None => Ok(String::new()),
+    }
 }

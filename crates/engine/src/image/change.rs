@@ -1,11 +1,11 @@
 //! `--change`: lines of a Dockerfile that alter a config.
 
-use conex_spec::image::ContainerConfig;
+use conex_spec::image::{ContainerConfig, Healthcheck};
 
 use crate::Error;
 
-/// Applies one line: CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, ONBUILD, SHELL,
-/// STOPSIGNAL, USER, VOLUME or WORKDIR.
+/// Applies one line: CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD,
+/// SHELL, STOPSIGNAL, USER, VOLUME or WORKDIR.
 pub(crate) fn apply(config: &mut ContainerConfig, line: &str) -> Result<(), Error> {
     let line = line.trim();
     let (word, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
@@ -55,6 +55,7 @@ pub(crate) fn apply(config: &mut ContainerConfig, line: &str) -> Result<(), Erro
                 .join(rest);
             config.working_dir = path.display().to_string();
         }
+        "HEALTHCHECK" => config.healthcheck = Some(health(rest)?),
         "STOPSIGNAL" => config.stop_signal = Some(rest.to_owned()),
         "ONBUILD" => config.on_build.push(rest.to_owned()),
         _ => {
@@ -65,6 +66,60 @@ pub(crate) fn apply(config: &mut ContainerConfig, line: &str) -> Result<(), Erro
         }
     }
     Ok(())
+}
+
+/// `[--interval=30s …] CMD …`, or `NONE`. Texts are the Dockerfile's.
+fn health(text: &str) -> Result<Healthcheck, Error> {
+    let mut health = Healthcheck::default();
+    let mut rest = text;
+    while let Some(flag) = rest.strip_prefix("--") {
+        let (flag, after) = flag.split_once(char::is_whitespace).unwrap_or((flag, ""));
+        rest = after.trim_start();
+        let (name, value) = flag
+            .split_once('=')
+            .ok_or_else(|| Error::invalid(format!("Missing a value on flag: {flag}")))?;
+        let place = match name {
+            "interval" => &mut health.interval_ns,
+            "timeout" => &mut health.timeout_ns,
+            "start-period" => &mut health.start_period_ns,
+            "start-interval" => &mut health.start_interval_ns,
+            "retries" => {
+                let retries = value.parse::<i64>().ok().filter(|retries| *retries >= 0);
+                health.retries = Some(retries.ok_or_else(|| {
+                    Error::invalid(format!("--retries cannot be negative: {value}"))
+                })?);
+                continue;
+            }
+            other => return Err(Error::invalid(format!("Unknown flag: {other}"))),
+        };
+        let span = value.parse::<jiff::SignedDuration>();
+        let span = span.map_err(|_| Error::invalid(format!("time: invalid duration {value:?}")))?;
+        if !span.is_zero() && span < jiff::SignedDuration::from_millis(1) {
+            return Err(Error::invalid(format!(
+                "Interval {name:?} cannot be less than 1ms"
+            )));
+        }
+        *place = i64::try_from(span.as_nanos()).ok();
+    }
+    let (kind, rest) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+    let rest = rest.trim();
+    health.test = match kind.to_ascii_uppercase().as_str() {
+        "NONE" if rest.is_empty() => vec!["NONE".into()],
+        "NONE" => return Err(Error::invalid("HEALTHCHECK NONE takes no arguments")),
+        "CMD" if rest.is_empty() => {
+            return Err(Error::invalid("Missing command after HEALTHCHECK CMD"));
+        }
+        "CMD" => match json_list(rest) {
+            Some(list) => std::iter::once("CMD".into()).chain(list).collect(),
+            None => vec!["CMD-SHELL".into(), rest.to_owned()],
+        },
+        _ => {
+            return Err(Error::invalid(format!(
+                "Unknown type {kind:?} in HEALTHCHECK (try CMD)"
+            )));
+        }
+    };
+    Ok(health)
 }
 
 /// JSON form as it is, anything else through the shell.
@@ -137,6 +192,40 @@ mod tests {
             apply(&mut config, line).unwrap();
         }
         config
+    }
+
+    #[test]
+    fn a_health_check_is_given_with_its_times_or_taken_away() {
+        let health = |line: &str| {
+            let mut config = ContainerConfig::default();
+            apply(&mut config, line).map(|()| config.healthcheck.unwrap_or_default())
+        };
+        let it = health("HEALTHCHECK --interval=1m30s --retries=3 CMD curl -f http://x").unwrap();
+        assert_eq!(it.test, ["CMD-SHELL", "curl -f http://x"]);
+        assert_eq!(
+            (it.interval_ns, it.retries),
+            (Some(90_000_000_000), Some(3))
+        );
+        let it = health("healthcheck --start-period=5s cmd [\"a\", \"b\"]").unwrap();
+        assert_eq!(it.test, ["CMD", "a", "b"]);
+        assert_eq!(it.start_period_ns, Some(5_000_000_000));
+        assert_eq!(health("HEALTHCHECK NONE").unwrap().test, ["NONE"]);
+        for (line, text) in [
+            ("HEALTHCHECK", "HEALTHCHECK requires at least one argument"),
+            ("HEALTHCHECK CMD", "Missing command after HEALTHCHECK CMD"),
+            ("HEALTHCHECK NONE x", "HEALTHCHECK NONE takes no arguments"),
+            (
+                "HEALTHCHECK x",
+                "Unknown type \"x\" in HEALTHCHECK (try CMD)",
+            ),
+            ("HEALTHCHECK --x=1 CMD y", "Unknown flag: x"),
+            (
+                "HEALTHCHECK --timeout=1us CMD y",
+                "Interval \"timeout\" cannot be less than 1ms",
+            ),
+        ] {
+            assert_eq!(health(line).unwrap_err().to_string(), text);
+        }
     }
 
     #[test]

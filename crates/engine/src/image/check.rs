@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashSet};
 
 use conex_layers::driver::{Error as DriverError, LayerId};
-use conex_store::records::images::{LayerRecord, LayerState};
+use conex_store::records::images::{self as records, LayerRecord, LayerState};
 
 use super::delete_behind;
 use crate::check::{Checkup, Repair};
@@ -42,6 +42,7 @@ impl Inner {
                 format!("its layer {chain} is not here: remove the image and get it again"),
             );
         }
+        self.check_damaged(checkup);
         for layer in self.layers_without_image() {
             let sentence = "no image has it: a removal was cut short".to_owned();
             let finding = checkup.found("layer-without-image", &layer.chain_id, "", sentence);
@@ -68,18 +69,51 @@ impl Inner {
         }
     }
 
+    /// Images whose record cannot be read. A repair forgets them, so that their
+    /// layers can go; what they are called can be pulled or loaded again.
+    fn check_damaged(&self, checkup: &mut Checkup) {
+        let damaged: Vec<(String, String, Vec<String>)> = {
+            let known = self.images.known();
+            let damaged = known.damaged.iter().map(|(id, it)| {
+                let names = it.references.keys().cloned().collect();
+                (id.clone(), it.problem.clone(), names)
+            });
+            damaged.collect()
+        };
+        for (id, problem, names) in damaged {
+            let sentence = match names.is_empty() {
+                true => problem,
+                false => format!("{problem}; it was {}", names.join(", ")),
+            };
+            if checkup.found("image-damaged", &id, "", sentence) == Repair::Not {
+                continue;
+            }
+            let row = id.clone();
+            let forgotten = self.images.db.run(move |db| {
+                for name in &names {
+                    // Unless it has been given to another image since.
+                    records::delete_reference_to(db, name, &row)?;
+                }
+                records::delete_image(db, &row)
+            });
+            if forgotten.is_ok() {
+                self.images.known_mut().damaged.remove(&id);
+            }
+            checkup.repaired(forgotten.is_ok());
+        }
+    }
+
     /// Complete layers that no image has and nobody holds, upper ones first.
-    /// None while some container's image is not recorded: it may stand on them.
+    /// None while some container's image is not recorded, or some image's record
+    /// is damaged: it may stand on them.
     fn layers_without_image(&self) -> Vec<LayerRecord> {
         let of_containers: BTreeSet<String> = {
             let table = self.table();
             table.iter().map(|c| c.record.image_id.clone()).collect()
         };
         let known = self.images.known();
-        if of_containers
-            .iter()
-            .any(|id| !known.images.contains_key(id))
-        {
+        let mut of_containers = of_containers.iter();
+        if !known.damaged.is_empty() || of_containers.any(|id| !known.images.contains_key(id)) {
             return Vec::new();
         }
         let chains = known.images.values().flat_map(|image| &image.chains);

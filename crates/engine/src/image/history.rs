@@ -10,9 +10,14 @@ use crate::{Engine, Error};
 impl Engine {
     /// The steps of an image. A step has the id of the image it made where that
     /// image is here as a parent; of others only the config tells.
-    pub fn image_history(&self, name: &str) -> Result<Vec<HistoryItem>, Error> {
+    pub fn image_history(
+        &self,
+        name: &str,
+        platform: Option<&str>,
+    ) -> Result<Vec<HistoryItem>, Error> {
         let images = &self.inner.images;
         let image = images.find(name)?;
+        image.check_platform(name, platform)?;
         let mut steps = steps(&image, |chain| {
             let known = images.known();
             known.layers.get(chain).map_or(0, |layer| layer.size_bytes)

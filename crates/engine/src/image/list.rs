@@ -117,9 +117,11 @@ impl Engine {
         users
     }
 
-    /// Everything about an image.
-    pub fn image_inspect(&self, name: &str) -> Result<Inspect, Error> {
+    /// Everything about an image. Errors: not found, also if it is not for
+    /// `platform`.
+    pub fn image_inspect(&self, name: &str, platform: Option<&str>) -> Result<Inspect, Error> {
         let image = self.inner.images.find(name)?;
+        image.check_platform(name, platform)?;
         let id = image.id.to_string();
         let config = &image.config;
         let last_tag = {
@@ -205,20 +207,33 @@ pub(super) fn created_ns(image: &Image) -> i64 {
     conex_logs::timestamp::parse(created.as_bytes()).map_or(0, |ns| ns as i64)
 }
 
-/// A point in time, or how long ago.
+/// A point in time, or how long ago: RFC 3339 with parts left out, seconds with
+/// a fraction, or a Go duration (COMPAT D4.4). Without a zone it is the engine's.
 pub(crate) fn until_ns(word: &str) -> Result<i64, Error> {
+    // What is beyond 64 bits of nanoseconds has not come yet.
+    let clamped = |ns: i128| i64::try_from(ns).unwrap_or(i64::MAX);
     if let Some(ns) = conex_logs::timestamp::parse(word.as_bytes()) {
-        return Ok(ns as i64);
+        return Ok(clamped(ns));
     }
-    if let Ok(seconds) = word.parse::<i64>() {
-        return Ok(seconds.saturating_mul(1_000_000_000));
+    if let Ok(seconds) = word.parse::<jiff::SignedDuration>() {
+        return Ok(crate::time::now_ns() - seconds.as_nanos() as i64);
     }
-    let span = word.parse::<jiff::SignedDuration>();
-    let span = span.map_err(|_| InvalidFilter::Value {
-        key: "until".into(),
-        value: word.into(),
-    })?;
-    Ok(crate::time::now_ns() - span.as_nanos() as i64)
+    let (seconds, fraction) = word.split_once('.').unwrap_or((word, ""));
+    let digits: String = fraction
+        .chars()
+        .chain("000000000".chars())
+        .take(9)
+        .collect();
+    if let (Ok(seconds), Ok(ns)) = (seconds.parse::<i64>(), digits.parse::<i64>()) {
+        return Ok(seconds.saturating_mul(1_000_000_000).saturating_add(ns));
+    }
+    let local = word.parse::<jiff::civil::DateTime>().ok();
+    let zoned = local.and_then(|it| it.to_zoned(jiff::tz::TimeZone::system()).ok());
+    let since = zoned.map(|it| clamped(it.timestamp().as_nanosecond()));
+    since.ok_or_else(|| {
+        let (key, value) = ("until".into(), word.into());
+        InvalidFilter::Value { key, value }.into()
+    })
 }
 
 /// COMPAT D4.3: a pattern of Go's `path.Match` against the familiar name, with
@@ -342,6 +357,17 @@ mod tests {
     #[test]
     fn a_point_in_time_may_be_a_span() {
         assert_eq!(until_ns("5").ok(), Some(5_000_000_000));
+        assert_eq!(until_ns("5.25").ok(), Some(5_250_000_000));
+        assert_eq!(until_ns("1970-01-01T00:00:01Z").ok(), Some(1_000_000_000));
+        let day = until_ns("2020-01-02").unwrap();
+        assert_eq!(
+            until_ns("2020-01-02T00:00:01").unwrap(),
+            day + 1_000_000_000
+        );
+        assert_eq!(
+            until_ns("2020-01-02T01:00").unwrap(),
+            day + 3_600_000_000_000
+        );
         assert!(until_ns("10m").is_ok_and(|t| t < crate::time::now_ns()));
         assert!(until_ns("soon").is_err());
     }

@@ -107,6 +107,12 @@ impl Inner {
                 layer.state = LayerState::Ready;
             }
         }
+        // One whose record was damaged has it again, and with it its names.
+        if let Some(healed) = known.damaged.remove(&id) {
+            for (name, at) in healed.references {
+                known.references.entry(name).or_insert(at);
+            }
+        }
         // An image put twice keeps its first record, and with it its parent.
         let image = Arc::new(image);
         let image = Arc::clone(known.images.entry(id.clone()).or_insert(image));

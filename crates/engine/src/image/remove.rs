@@ -56,7 +56,7 @@ impl Engine {
     /// Removes a name, and the image with its last one.
     ///
     /// Errors: conflict when a container uses the image, or when it is asked
-    /// for by id and has several names (COMPAT D3.9).
+    /// for by id and has several names or children (COMPAT D3.9).
     pub async fn image_remove(
         &self,
         name: &str,
@@ -145,6 +145,12 @@ impl Inner {
                 }
             }
             None => {
+                if self.has_children(&id) {
+                    return Err(Error::conflict(format!(
+                        "conflict: unable to delete {short} (cannot be forced) - image has \
+                         dependent child images"
+                    )));
+                }
                 if !is_single(&names) && !options.force {
                     return Err(Error::conflict(format!(
                         "conflict: unable to delete {short} (must be forced) - image is \

@@ -136,15 +136,7 @@ impl Images {
                 found.push((self.find(word)?, None));
             }
             for (image, name) in found {
-                let platform = image.config.platform();
-                let fits = |wanted: &Platform| wanted.rank(&platform).is_some();
-                if !wanted.is_empty() && !wanted.iter().any(fits) {
-                    return Err(Error::not_found(format!(
-                        "image with reference {word} was found but its platform ({platform}) does \
-                         not match the specified platform ({})",
-                        wanted[0]
-                    )));
-                }
+                image.fits(word, wanted)?;
                 chosen.entry(ById(image)).or_default().extend(name);
             }
         }

@@ -1,13 +1,14 @@
 //! `image verify`: every layer's archive is made again from its files and
-//! compared with its digest, so that a file that changed or is gone on the disk
-//! is found and named. It must not mend anything.
+//! compared with its digest, and its entries with the tree, so that a file that
+//! changed or is gone on the disk is found and named, whether it is its content,
+//! its owner or that it hides another one. It must not mend anything.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::sync::Arc;
 
 use conex_api::check::{Verification, VerifiedLayer};
-use conex_layers::recipe;
+use conex_layers::{compare, recipe};
 
 use super::Image;
 use crate::engine::Inner;
@@ -54,19 +55,51 @@ impl Inner {
     /// The first file that is not what it was, and what is wrong; both empty
     /// for a sound layer.
     fn verify_layer(&self, image: &Image, index: usize) -> (String, String) {
-        let mut archive = match self.layer_archive(image, index) {
+        let archive = match self.layer_archive(image, index) {
             Ok(archive) => archive,
             Err(error) => return (String::new(), error.to_string()),
         };
-        let mut buffer = vec![0; 256 * 1024];
-        loop {
-            match archive.read(&mut buffer) {
-                Ok(0) => return Default::default(),
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return told(&error),
-            }
+        let tree = self.layer_of(&image.chains[index]);
+        let tree = tree.and_then(|id| {
+            let content = self.driver.content(&id);
+            content.map_err(|e| Error::system("open the layer", &e))
+        });
+        let tree = match tree {
+            Ok(tree) => tree,
+            Err(error) => return (String::new(), error.to_string()),
+        };
+        let mut archive = Noting {
+            archive,
+            failed: None,
+        };
+        let compared = compare::compare(&mut archive, tree, self.driver.kind().whiteouts());
+        // What stands behind the end mark is in the digest too.
+        if archive.failed.is_none() {
+            let _noted = io::copy(&mut archive, &mut io::sink()).is_err();
         }
+        match (archive.failed, compared) {
+            (Some(failed), _) => failed,
+            (None, Ok(None)) => Default::default(),
+            (None, Ok(Some(found))) => (found.path, found.problem),
+            (None, Err(error)) => (String::new(), chain(&error)),
+        }
+    }
+}
+
+/// A layer's archive that keeps what went wrong with it for whom the reader's
+/// error does not tell.
+struct Noting<R> {
+    archive: R,
+    failed: Option<(String, String)>,
+}
+
+impl<R: Read> Read for Noting<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.archive.read(buffer).inspect_err(|error| {
+            if error.kind() != io::ErrorKind::Interrupted {
+                self.failed = Some(told(error));
+            }
+        })
     }
 }
 

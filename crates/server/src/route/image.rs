@@ -29,7 +29,9 @@ pub(super) fn list(call: &Call) -> Result<Response<Body>, Error> {
 }
 
 pub(super) fn inspect(call: &Call, name: &str) -> Result<Response<Body>, Error> {
-    let image = call.engine().image_inspect(name)?;
+    let image = call
+        .engine()
+        .image_inspect(name, call.query.non_empty("platform"))?;
     Ok(answer::json(
         StatusCode::OK,
         &legacy::image_inspect_for(call.version, &image),
@@ -143,7 +145,9 @@ pub(super) async fn remove(call: &Call, name: String) -> Result<Response<Body>, 
 }
 
 pub(super) fn history(call: &Call, name: &str) -> Result<Response<Body>, Error> {
-    let steps = call.engine().image_history(name)?;
+    let steps = call
+        .engine()
+        .image_history(name, call.query.non_empty("platform"))?;
     Ok(answer::json(StatusCode::OK, &steps))
 }
 

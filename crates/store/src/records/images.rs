@@ -192,11 +192,14 @@ pub fn delete_layer(connection: &Connection, chain_id: &str) -> rusqlite::Result
     statement.execute([chain_id]).map(Found::from)
 }
 
-/// Records an image; one that is there already keeps its record.
+/// Records an image; one that is there already keeps its record, unless that is
+/// damaged: the same id is the same configuration.
 pub fn put_image(connection: &Connection, image: &ImageRecord) -> rusqlite::Result<()> {
     let sql = "INSERT INTO images (id, config, created_ns, size_bytes, parent)
                VALUES (:id, :config, :created_ns, :size_bytes, :parent)
-               ON CONFLICT (id) DO NOTHING";
+               ON CONFLICT (id) DO UPDATE
+               SET config = excluded.config, size_bytes = excluded.size_bytes
+               WHERE config IS NOT excluded.config";
     connection.prepare_cached(sql)?.execute(named_params! {
         ":id": image.id,
         ":config": image.config,
@@ -292,6 +295,17 @@ pub fn delete_reference(connection: &Connection, reference: &str) -> rusqlite::R
     let mut statement =
         connection.prepare_cached("DELETE FROM references_ WHERE reference = ?1")?;
     statement.execute([reference]).map(Found::from)
+}
+
+/// Removes a reference if it names that image.
+pub fn delete_reference_to(
+    connection: &Connection,
+    reference: &str,
+    image_id: &str,
+) -> rusqlite::Result<Found> {
+    let sql = "DELETE FROM references_ WHERE reference = ?1 AND image_id = ?2";
+    let mut statement = connection.prepare_cached(sql)?;
+    statement.execute((reference, image_id)).map(Found::from)
 }
 
 /// Everything, as of one moment.

@@ -31,6 +31,10 @@ const FLAGS: &[Flag] = &[
         .short('H')
         .default("true"),
     Flag::bool("no-trunc", "Don't truncate output"),
+    Flag::string(
+        "platform",
+        "Show history for the given platform. Formatted as \"os[/arch[/variant]]\" (e.g., \"linux/amd64\")",
+    ),
     Flag::bool("quiet", "Only show image IDs").short('q'),
 ];
 
@@ -57,7 +61,8 @@ fn run(ctx: &mut Context, matches: &Matches) -> Result<ExitCode, CliError> {
     };
     let listing = Listing::new(format)?;
     let client = ctx.client()?;
-    let path = format!("/images/{}/history", segment(&matches.args()[0]));
+    let platform = super::platform_query(matches)?;
+    let path = format!("/images/{}/history{platform}", segment(&matches.args()[0]));
     let steps: Vec<HistoryItem> = ctx.block_on(client.get_json(&path))?;
     let now_s = time::now_s();
     let rows: Vec<StepRow> = steps

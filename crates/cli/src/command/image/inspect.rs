@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use conex_client::{query, segment};
+use conex_client::segment;
 
 use crate::command::inspect::{self, FORMAT_FLAG};
 use crate::command::{Args, Command};
@@ -30,10 +30,7 @@ const FLAGS: &[Flag] = &[
 ];
 
 fn run(ctx: &mut Context, matches: &Matches) -> Result<ExitCode, CliError> {
-    let platform = match matches.opt_str("platform").filter(|text| !text.is_empty()) {
-        Some(text) => query(&[("platform", &super::platform_json(text)?)]),
-        None => String::new(),
-    };
+    let platform = super::platform_query(matches)?;
     inspect::describe(ctx, matches, |ctx, name| {
         inspect::get(ctx, &format!("/images/{}/json{platform}", segment(name)))
     })
