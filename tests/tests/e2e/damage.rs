@@ -73,7 +73,7 @@ fn whatever_is_damaged_is_named_and_the_image_can_be_put_here_again() {
     type Damage = fn(&Path);
     // What is said by `image verify`, or by `system check`, of damage to the upper layer.
     let damages: [(&str, &str, &str, Damage); 9] = [
-        ("verify", "hidden/new", "archive", |layer| {
+        ("verify", "hidden/new", "its content has changed", |layer| {
             fs::write(layer.join("diff/hidden/new"), "NEW").expect("it can be written");
         }),
         ("verify", "again", "it is missing", |layer| {

@@ -473,6 +473,13 @@ fn verification_names_the_layer_and_the_file_that_is_damaged() {
         let content = engine.data_root().join(driver).join(layer).join(content);
         let passwd = content.join("etc/passwd");
         let good = fs::read(&passwd).expect("the image has it");
+        let times_of = |path: &std::path::Path| {
+            let metadata = fs::metadata(path).expect("the image has it");
+            let modified = metadata.modified().expect("a time");
+            fs::FileTimes::new().set_modified(modified)
+        };
+        let etc = passwd.parent().expect("it is in a directory");
+        let times = [(&*passwd, times_of(&passwd)), (etc, times_of(etc))];
         let mut bad = good.clone();
         bad[3] ^= 1;
         fs::write(&passwd, &bad).expect("a file can be changed");
@@ -489,6 +496,13 @@ fn verification_names_the_layer_and_the_file_that_is_damaged() {
         let answer: Value = serde_json::from_str(&output.stdout).expect("JSON");
         assert_eq!(answer["Layers"][0]["File"], "etc/passwd", "{output}");
         fs::write(&passwd, &good).expect("a file can be written");
+        // With the right content alone it is still another file.
+        let output = cli.run(&["image", "verify"]);
+        assert!(output.stdout.contains("its time is"), "{output}");
+        for (path, times) in times {
+            let opened = fs::File::open(path).expect("it is there");
+            opened.set_times(times).expect("it is ours");
+        }
         assert_eq!(
             cli.ok(&["image", "verify"]),
             "1 layers verified",

@@ -145,7 +145,8 @@ impl Inner {
                 }
             }
             None => {
-                if self.has_children(&id) {
+                let is_parent = |other: &Arc<Image>| other.parent.as_deref() == Some(id.as_str());
+                if self.images.known().images.values().any(is_parent) {
                     return Err(Error::conflict(format!(
                         "conflict: unable to delete {short} (cannot be forced) - image has \
                          dependent child images"

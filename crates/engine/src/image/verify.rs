@@ -80,7 +80,10 @@ impl Inner {
         match (archive.failed, compared) {
             (Some(failed), _) => failed,
             (None, Ok(None)) => Default::default(),
-            (None, Ok(Some(found))) => (found.path, found.problem),
+            (None, Ok(Some(found))) => {
+                let problem = format!("{:?} is damaged: {}", found.path, found.problem);
+                (found.path, problem)
+            }
             (None, Err(error)) => (String::new(), chain(&error)),
         }
     }
