@@ -12,6 +12,8 @@
 //! Dropping it removes its containers, ends the daemon and takes away whatever
 //! that daemon should have taken away itself (`leftovers`).
 
+mod disk;
+
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -82,79 +84,6 @@ impl Engine {
         Engine::prepare(&[], &[])
     }
 
-    /// Starts an engine whose data root is an ext4 of its own of so many MiB.
-    pub fn start_on_disk(mebibytes: u64) -> Option<Engine> {
-        Engine::start_on("ext4", mebibytes, &[])
-    }
-
-    /// Starts an engine whose data root is a file system of its own, of that
-    /// kind and so many MiB.
-    pub fn start_on(kind: &str, mebibytes: u64, flags: &[&str]) -> Option<Engine> {
-        let mut engine = Engine::prepare(flags, &[])?;
-        let image = engine.root().join("disk");
-        File::create(&image)
-            .and_then(|file| file.set_len(mebibytes << 20))
-            .expect("a sparse file can be made");
-        fs::create_dir(engine.data_root()).expect("a fresh directory takes a folder");
-        let name = format!("mkfs.{kind}");
-        let Some(mkfs) = workspace::program(&name) else {
-            skip(&format!("{name} is missing"));
-            return None;
-        };
-        let options: &[&str] = match kind {
-            "ext4" => &["-q", "-F", "-m", "0"],
-            _ => &["-q"],
-        };
-        let made = Command::new(mkfs).args(options).arg(&image).output();
-        // The kernel's cleaner of btrfs comes with its commits.
-        let mount_options = match kind {
-            "btrfs" => "loop,commit=1",
-            _ => "loop",
-        };
-        let mounted = Command::new("mount")
-            .args(["-o", mount_options])
-            .args([image, engine.data_root()])
-            .output();
-        for (what, output) in [(name.as_str(), made), ("mount -o loop", mounted)] {
-            let output = output.unwrap_or_else(|e| panic!("{what}: {e}"));
-            if !output.status.success() {
-                skip(&format!(
-                    "{what}: {}",
-                    String::from_utf8_lossy(&output.stderr)
-                ));
-                return None;
-            }
-        }
-        engine.disk = true;
-        engine.resume();
-        Some(engine)
-    }
-
-    /// Starts an engine whose data root is a copy of another one's disk, as that
-    /// was at one moment.
-    pub fn start_on_copy(image: &Path, flags: &[&str]) -> Option<Engine> {
-        let mut engine = Engine::prepare(flags, &[])?;
-        fs::create_dir(engine.data_root()).expect("a fresh directory takes a folder");
-        let mounted = Command::new("mount")
-            .args(["-o", "loop"])
-            .args([image, &engine.data_root()])
-            .output()
-            .expect("mount can be run");
-        assert!(
-            mounted.status.success(),
-            "{}",
-            String::from_utf8_lossy(&mounted.stderr)
-        );
-        engine.disk = true;
-        engine.resume();
-        Some(engine)
-    }
-
-    /// The file that holds the data root, of an engine on a disk of its own.
-    pub fn disk_image(&self) -> PathBuf {
-        self.root().join("disk")
-    }
-
     /// The daemons to come are started by this command, which ends with them.
     pub fn wrap(&mut self, command: &[String]) {
         self.wrapper = command.to_vec();
@@ -168,12 +97,6 @@ impl Engine {
             self.daemon = None;
         }
         ended.is_some()
-    }
-
-    /// What is free in the data root's file system, in bytes.
-    pub fn free_bytes(&self) -> u64 {
-        let stat = rustix::fs::statvfs(self.data_root()).expect("the data root exists");
-        stat.f_bavail * stat.f_frsize
     }
 
     fn prepare(flags: &[&str], environment: &[(&str, &str)]) -> Option<Engine> {

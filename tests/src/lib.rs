@@ -16,6 +16,7 @@ pub mod nameserver;
 pub mod netns;
 pub mod process;
 pub mod proxy;
+pub mod recorded;
 pub mod registry;
 pub mod terminal;
 pub mod vm;

@@ -35,6 +35,7 @@ mod network_survival;
 mod network_user;
 mod podman;
 mod power;
+mod power_unflushed;
 mod registry;
 mod registry_faults;
 mod registry_helpers;

@@ -22,7 +22,7 @@ use conex_tests::{skip, workspace};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Commands that change images, and the names there are after each.
-const STEPS: [(&[&str], &[&str]); 8] = [
+pub(super) const STEPS: [(&[&str], &[&str]); 8] = [
     (&["import", "BUSYBOX", "busybox"], &["busybox:latest"]),
     (
         &["load", "-q", "-i", "ARCHIVE"],
@@ -63,14 +63,14 @@ const STEPS: [(&[&str], &[&str]); 8] = [
 ];
 
 /// The disk as it was at one moment.
-struct Cut {
-    image: PathBuf,
+pub(super) struct Cut {
+    pub(super) image: PathBuf,
     /// How many steps had been answered.
-    answered: usize,
+    pub(super) answered: usize,
 }
 
 /// An archive of two images, made by another engine.
-fn archive(room: &Path, busybox: &str) -> Option<PathBuf> {
+pub(super) fn archive(room: &Path, busybox: &str) -> Option<PathBuf> {
     let engine = Engine::start()?;
     let cli = engine.cli(Client::Conex);
     for (name, kibibytes) in [("one:1", 700), ("two:2", 300)] {
@@ -97,7 +97,7 @@ fn archive(room: &Path, busybox: &str) -> Option<PathBuf> {
     Some(archive)
 }
 
-fn words(step: usize, busybox: &str, archive: &Path) -> Vec<String> {
+pub(super) fn words(step: usize, busybox: &str, archive: &Path) -> Vec<String> {
     let archive = archive.to_string_lossy();
     let word = |word: &&str| match *word {
         "BUSYBOX" => busybox.to_owned(),
@@ -200,7 +200,7 @@ fn cuts(engine: &Engine, room: &Path, busybox: &str, archive: &Path) -> Vec<Cut>
 }
 
 /// Starts an engine on what a loss of power left and looks at everything.
-fn examine(cut: &Cut, flags: &[&str]) {
+pub(super) fn examine(cut: &Cut, flags: &[&str]) {
     let engine = Engine::start_on_copy(&cut.image, flags).expect("engines can run here");
     let cli = engine.cli(Client::Conex);
     let said = cli.run(&["system", "check"]);
