@@ -2,6 +2,7 @@
 
 pub(crate) mod gate;
 mod relay;
+pub(crate) mod websocket;
 
 use std::future::Future;
 use std::io;
@@ -18,8 +19,7 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper::{Request, Response, StatusCode, Version};
 use hyper_util::rt::TokioIo;
 use tokio::io::unix::AsyncFd;
-use tokio::io::{AsyncReadExt, Interest};
-use tokio::net::UnixStream;
+use tokio::io::{AsyncRead, AsyncReadExt, Interest};
 
 use crate::answer::{self, Body};
 use crate::connection::{Closing, Peer, Socket};
@@ -156,7 +156,9 @@ fn output(streams: Streams) -> impl Stream<Item = io::Result<Bytes>> + Send + 's
     replay.chain(stream::iter(streams.live).flat_map(chunks))
 }
 
-fn chunks(live: UnixStream) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+fn chunks(
+    live: impl AsyncRead + Unpin + Send + 'static,
+) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
     stream::unfold(live, async |mut live| {
         let mut buffer = BytesMut::with_capacity(BUFFER_BYTES);
         // A reset is the end of a container that left input unread.

@@ -112,6 +112,7 @@ async fn dispatch(
         Route::ContainerRemove(name) => container::remove(&call, name).await,
         Route::ContainerWait(name) => container::wait(&call, name),
         Route::ContainerAttach(name) => container::attach(call, name).await,
+        Route::ContainerAttachWebsocket(name) => container::attach_websocket(call, name).await,
         Route::ContainerLogs(name) => container::logs(&call, name).await,
         Route::ContainerPause(name) => container::pause(&call, name).await,
         Route::ContainerUnpause(name) => container::unpause(&call, name).await,

@@ -18,7 +18,7 @@ const BUFFER_BYTES: usize = 128 * 1024;
 /// How long a client may go on sending after the container has ended.
 ///
 /// Closing a socket with unread bytes resets it, and a reset may overtake the last output.
-const LINGER: Duration = Duration::from_secs(10);
+pub(super) const LINGER: Duration = Duration::from_secs(10);
 
 /// What becomes of the client's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,6 +10,7 @@ use conex_api::container::{
 use conex_api::filters::Filters;
 use conex_api::query::Query;
 use conex_api::stream::{self as frames, Stream as FrameStream};
+use conex_api::version::ApiVersion;
 use conex_engine::{Engine, Error as EngineError};
 use futures_util::stream::{self, StreamExt};
 use hyper::{Response, StatusCode};
@@ -18,8 +19,11 @@ use super::{Call, to_the_end};
 use crate::answer::{self, Body};
 use crate::body;
 use crate::error::Error;
-use crate::hijack::{self, Input, Streams};
+use crate::hijack::{self, Input, Streams, websocket};
 use crate::legacy;
+
+/// Since when a websocket says which streams it wants.
+const WEBSOCKET_STREAMS_SINCE: ApiVersion = ApiVersion::new(1, 42);
 
 pub(super) fn list(call: &Call) -> Result<Response<Body>, Error> {
     let options = ListOptions {
@@ -232,12 +236,63 @@ pub(super) fn wait(call: &Call, name: &str) -> Result<Response<Body>, Error> {
 
 pub(super) async fn attach(call: Call, name: &str) -> Result<Response<Body>, Error> {
     let query = &call.query;
+    let wants = [
+        query.flag("stdin"),
+        query.flag("stdout"),
+        query.flag("stderr"),
+    ];
+    let (streams, tty, input) = attachment(&call, name, wants).await?;
+    let closing = call.context.closing.clone();
+    let shape = (call.version, tty);
+    Ok(hijack::hand_over(
+        call.request,
+        &call.peer,
+        closing,
+        shape,
+        streams,
+        input,
+    ))
+}
+
+pub(super) async fn attach_websocket(call: Call, name: &str) -> Result<Response<Body>, Error> {
+    let accepted = websocket::accept(&call.request)?;
+    let query = &call.query;
+    // Which streams are wanted has a meaning here since then; before, it was all of them.
+    let wants = match call.version >= WEBSOCKET_STREAMS_SINCE {
+        true => [
+            query.flag("stdin"),
+            query.flag("stdout"),
+            query.flag("stderr"),
+        ],
+        false => [true; 3],
+    };
+    let (streams, tty, input) = attachment(&call, name, wants).await?;
+    let closing = call.context.closing.clone();
+    let shape = (call.version, tty);
+    Ok(websocket::hand_over(
+        call.request,
+        accepted,
+        &call.peer,
+        closing,
+        shape,
+        streams,
+        input,
+    ))
+}
+
+/// Attaches to the wanted ones of input, output and errors.
+async fn attachment(
+    call: &Call,
+    name: &str,
+    [stdin, stdout, stderr]: [bool; 3],
+) -> Result<(Streams, bool, Input), Error> {
+    let query = &call.query;
     let options = AttachOptions {
         logs: query.flag("logs"),
         stream: query.flag("stream"),
-        stdin: query.flag("stdin"),
-        stdout: query.flag("stdout"),
-        stderr: query.flag("stderr"),
+        stdin,
+        stdout,
+        stderr,
         detach_keys: query.non_empty("detachKeys").map(str::to_owned),
     };
     let input = if options.stdin && options.stream {
@@ -250,16 +305,7 @@ pub(super) async fn attach(call: Call, name: &str) -> Result<Response<Body>, Err
         replay: attachment.replay,
         live: attachment.live,
     };
-    let closing = call.context.closing.clone();
-    let shape = (call.version, attachment.tty);
-    Ok(hijack::hand_over(
-        call.request,
-        &call.peer,
-        closing,
-        shape,
-        streams,
-        input,
-    ))
+    Ok((streams, attachment.tty, input))
 }
 
 pub(super) async fn logs(call: &Call, name: &str) -> Result<Response<Body>, Error> {

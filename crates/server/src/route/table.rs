@@ -20,6 +20,7 @@ pub(super) enum Route<'a> {
     ContainerRemove(&'a str),
     ContainerWait(&'a str),
     ContainerAttach(&'a str),
+    ContainerAttachWebsocket(&'a str),
     ContainerLogs(&'a str),
     ContainerPause(&'a str),
     ContainerUnpause(&'a str),
@@ -116,6 +117,7 @@ fn find_get<'a>(segments: &[&'a str]) -> Option<Route<'a>> {
         ["events"] => Route::Events,
         ["containers", "json"] => Route::ContainerList,
         ["containers", name, "json"] => Route::ContainerInspect(some(name)?),
+        ["containers", name, "attach", "ws"] => Route::ContainerAttachWebsocket(some(name)?),
         ["containers", name, "logs"] => Route::ContainerLogs(some(name)?),
         ["containers", name, "top"] => Route::ContainerTop(some(name)?),
         ["containers", name, "changes"] => Route::ContainerChanges(some(name)?),
@@ -233,6 +235,11 @@ mod tests {
             (Method::GET, "containers/json", "ContainerList"),
             (Method::POST, "containers/create", "ContainerCreate"),
             (Method::GET, "containers/c/json", r#"ContainerInspect("c")"#),
+            (
+                Method::GET,
+                "containers/c/attach/ws",
+                r#"ContainerAttachWebsocket("c")"#,
+            ),
             (Method::GET, "containers/c/logs", r#"ContainerLogs("c")"#),
             (Method::GET, "containers/c/stats", r#"ContainerStats("c")"#),
             (
