@@ -40,6 +40,9 @@ static PYTHON: LazyLock<Result<PathBuf, String>> = LazyLock::new(|| {
         succeed(create)?;
         pip(&python, &["install", "docker"])?;
     }
+    if !imports(&python, "websocket") {
+        pip(&python, &["install", "websocket-client"])?;
+    }
     Ok(python)
 });
 
@@ -289,6 +292,22 @@ fn an_engine_under_tls_is_spoken_to_by_the_python_sdk() {
 }
 
 #[test]
+fn a_container_is_attached_to_by_websocket_under_the_python_sdk() {
+    let Some(python) = installed(&PYTHON) else {
+        return;
+    };
+    let Some((engine, tar)) = engine_with(&["-H", "tcp://127.0.0.1:0"]) else {
+        return;
+    };
+    let mut command = Command::new(python);
+    command.env_clear();
+    let address = engine.tcp_address();
+    let output = script(command, "websocket_attach.py", &engine, &tar, &[&address]);
+    assert_eq!(output.code, Some(0), "{output}");
+    assert!(output.stdout.contains("keeps_its_limits"), "{output}");
+}
+
+#[test]
 fn containers_live_under_dockerode() {
     let Some(modules) = installed(&NODE_MODULES) else {
         return;
@@ -324,9 +343,27 @@ fn the_integration_suite_of_the_python_sdk_passes_but_for_the_listed_cases() {
     let Some((engine, _)) = engine() else {
         return;
     };
-    for name in ["busybox:1", "alpine:latest", "alpine:3.10"] {
-        let tagged = engine.conex(&["tag", "busybox", name]);
-        assert_eq!(tagged.code, Some(0), "{tagged}");
+    // What its cases expect of alpine.
+    let more = "echo postgres:x:70:70::/:/bin/sh >>/etc/passwd; mkdir -p /var/opt";
+    let make = [
+        "run",
+        "--name",
+        "more",
+        "--network",
+        "none",
+        "busybox",
+        "sh",
+    ];
+    let asked: [&[&str]; 5] = [
+        &[&make[..], &["-c", more]].concat(),
+        &["commit", "more", "alpine:3.10"],
+        &["rm", "more"],
+        &["tag", "alpine:3.10", "alpine:latest"],
+        &["tag", "busybox", "busybox:1"],
+    ];
+    for command in asked {
+        let output = engine.conex(command);
+        assert_eq!(output.code, Some(0), "{output}");
     }
     let mut command = Command::new(python);
     command

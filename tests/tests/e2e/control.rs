@@ -162,6 +162,7 @@ fn control_is_told_in_events_and_outlives_the_daemon() {
     with_busybox(Client::Conex, |cli| {
         ticking(cli, "web");
         cli.ok(&["rename", "web", "other"]);
+        cli.ok(&["top", "other"]);
         cli.ok(&["pause", "other"]);
         cli.ok(&["unpause", "other"]);
         let now = cli.ok(&["info", "-f", "{{.SystemTime}}"]);
@@ -185,7 +186,8 @@ fn control_is_told_in_events_and_outlives_the_daemon() {
             }
             names.push(action);
         }
-        assert_eq!(names, ["create", "start", "rename", "pause", "unpause"]);
+        let told = ["create", "start", "rename", "top", "pause", "unpause"];
+        assert_eq!(names, told);
     });
     let Some(mut engine) = conex_tests::client::engine_for(Client::Conex) else {
         return;

@@ -34,6 +34,7 @@ impl Engine {
             }));
         }
         let engine = std::sync::Arc::clone(&self.inner);
+        let of = std::sync::Arc::clone(&container);
         let listed = tokio::task::spawn_blocking(move || {
             let host = Host::read();
             let mut pids = engine.pids_of(&container.record)?;
@@ -48,8 +49,12 @@ impl Engine {
                 .collect();
             Ok(Top { processes, titles })
         });
-        listed
+        let listed = listed
             .await
-            .map_err(|e| Error::system("list processes", &e))?
+            .map_err(|e| Error::system("list processes", &e))?;
+        if listed.is_ok() {
+            of.publish(&self.inner.events, "top", &[]);
+        }
+        listed
     }
 }

@@ -1,5 +1,7 @@
 //! Signals of this process: their names, and passing them on to a container.
 
+use std::time::Duration;
+
 use conex_client::{Client, query, segment};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -20,6 +22,10 @@ const WINCH: i32 = 28;
 const LAST: i32 = 64;
 /// How many INT or TERM end this process whatever the container does.
 const GIVE_UP_AFTER: u32 = 3;
+
+/// How often the first size of a terminal is told, and the pause that grows by itself each time.
+const SIZE_ATTEMPTS: u32 = 10;
+const SIZE_PAUSE: Duration = Duration::from_millis(10);
 
 /// What the API calls a signal.
 fn name(number: i32) -> String {
@@ -119,7 +125,7 @@ pub(super) fn follow_size_of(client: Client, path: String) {
     let changes = signal(SignalKind::from_raw(WINCH));
     tokio::spawn(async move {
         let [rows, columns] = terminal::size();
-        resize_of(&client, &path, rows, columns).await;
+        first_size(&client, &path, rows, columns).await;
         let Ok(mut changes) = changes else { return };
         while changes.recv().await.is_some() {
             let [rows, columns] = terminal::size();
@@ -139,21 +145,60 @@ pub(super) async fn resize(client: &Client, container: &str, rows: u32, columns:
     .await;
 }
 
-async fn resize_of(client: &Client, path: &str, rows: u32, columns: u32) {
+/// Tells the size until it is taken, as often and in such intervals as Docker's client: an engine may have started a
+/// program that has no terminal yet, and has no event for it.
+async fn first_size(client: &Client, path: &str, rows: u32, columns: u32) {
+    for attempt in 1..=SIZE_ATTEMPTS {
+        if resize_of(client, path, rows, columns).await {
+            return;
+        }
+        tokio::time::sleep(attempt * SIZE_PAUSE).await;
+    }
+}
+
+/// Whether the size was taken.
+async fn resize_of(client: &Client, path: &str, rows: u32, columns: u32) -> bool {
     if rows == 0 && columns == 0 {
-        return;
+        return true;
     }
     let (rows, columns) = (rows.to_string(), columns.to_string());
     let size = query(&[("h", &rows), ("w", &columns)]);
-    client
-        .post_empty(&format!("{path}/resize{size}"))
-        .await
-        .ok();
+    let path = format!("{path}/resize{size}");
+    client.post_empty(&path).await.is_ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn the_first_size_is_told_until_it_is_taken() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let dir = tempfile::tempdir().expect("a directory can be made");
+        let path = dir.path().join("s");
+        let listener = tokio::net::UnixListener::bind(&path).expect("a socket can be bound");
+        let engine = tokio::spawn(async move {
+            let mut seen = Vec::new();
+            for status in ["409 Conflict", "500 No", "200 OK"] {
+                let (mut client, _) = listener.accept().await.expect("a client comes");
+                let mut head = [0; 1024];
+                let read = client.read(&mut head).await.expect("it asks");
+                let text = String::from_utf8_lossy(&head[..read]).into_owned();
+                seen.push(text.lines().next().unwrap_or_default().to_owned());
+                let answer =
+                    format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+                client
+                    .write_all(answer.as_bytes())
+                    .await
+                    .expect("it listens");
+            }
+            seen
+        });
+        let client = Client::new(conex_client::Host::Unix(path)).with_version("1.50");
+        first_size(&client, "/exec/x", 24, 80).await;
+        let seen = engine.await.expect("three were asked");
+        assert_eq!(seen, ["POST /v1.50/exec/x/resize?h=24&w=80 HTTP/1.1"; 3]);
+    }
 
     #[test]
     fn signals_have_the_apis_names() {
