@@ -6,6 +6,7 @@ that wants the user ann with the password secret.
 """
 
 import sys
+import urllib.request
 
 import docker
 from docker.errors import APIError, ImageNotFound, NotFound
@@ -51,6 +52,47 @@ def pushes_and_reads_what_the_registry_has():
     assert data.has_platform("linux/amd64") or data.has_platform("linux/arm64")
 
 
+def makes_the_tour():
+    """A service is pulled, run, asked, changed, kept, sent, removed, fetched again and asked again."""
+
+    def serve(image, before=""):
+        words = f"{before} httpd -h /srv; echo ready; exec sleep infinity"
+        box = client.containers.run(
+            image, ["sh", "-c", words], detach=True, ports={"80/tcp": ("127.0.0.1", None)}
+        )
+        for line in box.logs(stream=True, follow=True):
+            if b"ready" in line:
+                break
+        box.reload()
+        return box, box.ports["80/tcp"][0]["HostPort"]
+
+    def page(port):
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=30) as answer:
+            return answer.read()
+
+    name, tag = f"{HOST}/site", "2"
+    client.images.pull(f"{HOST}/there", tag="1")
+    box, port = serve(f"{HOST}/there:1", "mkdir -p /srv; echo first > /srv/index.html;")
+    assert page(port) == b"first\n"
+    code, _ = box.exec_run(["sh", "-c", "echo changed > /srv/index.html"])
+    assert code == 0 and page(port) == b"changed\n"
+    kept = box.commit(repository=name, tag=tag, message="a page", author="me")
+    box.remove(force=True)
+    steps = list(client.images.push(name, tag=tag, stream=True, decode=True))
+    assert not [step for step in steps if "error" in step], steps
+    client.images.remove(f"{name}:{tag}", force=True)
+    try:
+        client.images.get(f"{name}:{tag}")
+        raise AssertionError("the image is still here")
+    except ImageNotFound:
+        pass
+    image = client.images.pull(name, tag=tag)
+    assert image.id == kept.id and image.attrs["Author"] == "me", image.attrs
+    box, port = serve(image)
+    assert page(port) == b"changed\n"
+    box.remove(force=True)
+
+
 def logs_in_and_uses_it():
     name = f"{PRIVATE}/private"
     try:
@@ -85,6 +127,7 @@ for case in (
     pulls_what_a_run_misses,
     tells_progress_as_it_comes,
     pushes_and_reads_what_the_registry_has,
+    makes_the_tour,
     logs_in_and_uses_it,
     tells_what_is_not_there,
 ):

@@ -14,6 +14,8 @@ use crate::session::{Ask, Session, read_limited, refused};
 pub(crate) const DIGEST_HEADER: HeaderName = HeaderName::from_static("docker-content-digest");
 const DENIED: &str = "denied: requested access to the resource is denied";
 const UNKNOWN: &str = "manifest unknown: manifest unknown";
+/// Manifests of before 2016, signed or not.
+const SCHEMA_1: &str = "application/vnd.docker.distribution.manifest.v1+";
 /// What is asked for, best first.
 const ACCEPTED: [&str; 4] = [
     media_type::OCI_INDEX,
@@ -51,7 +53,8 @@ pub struct Fetched {
 impl Repository {
     /// What the reference means: its digest, or what its tag (`latest` without one) stands for now.
     ///
-    /// Asks with HEAD, which registries do not count as a pull. Errors: not found and denied in Docker's words.
+    /// Asks with HEAD, which registries do not count as a pull. Errors: the registry's own words, see
+    /// [`Repository::pull_error`].
     pub async fn resolve(&self) -> Result<Resolved, Error> {
         if let Some(digest) = self.reference.digest() {
             return Ok(Resolved {
@@ -75,7 +78,7 @@ impl Repository {
                         let step = format!(
                             "failed to resolve reference \"{reference}\": failed to do request"
                         );
-                        return Err(self.pull_error(error).within(&step));
+                        return Err(error.within(&step));
                     }
                 }
             }
@@ -127,7 +130,7 @@ impl Repository {
                     fetched: Some(fetched),
                 })
             }
-            _ => Err(refused(response, &ask.method, &ask.url).await),
+            _ => Err(named(refused(response, &ask.method, &ask.url).await)),
         }
     }
 
@@ -140,7 +143,7 @@ impl Repository {
                 Err(error) => {
                     failures += 1;
                     if !backoff::pause(&self.settings, failures, &error, &()).await {
-                        return Err(self.pull_error(error));
+                        return Err(error);
                     }
                 }
             }
@@ -156,7 +159,7 @@ impl Repository {
         let scope = self.scope(session);
         let url = session.endpoint.url(&format!("manifests/{name}"))?;
         let ask = accepting(Ask::new(Method::GET, url, &scope));
-        let response = session.expect(&ask).await?;
+        let response = session.expect(&ask).await.map_err(named)?;
         let told: Option<Digest> = text(&response, &DIGEST_HEADER).and_then(|d| d.parse().ok());
         let sent_as = content_type(&response);
         let bytes = read_limited(response, MAX_MANIFEST_BYTES, &ask.url).await?;
@@ -173,6 +176,19 @@ impl Repository {
             return Err(Error::Answer {
                 message: format!(
                     "manifest verification failed for digest {expected}: the registry sent {found}"
+                ),
+                transient: false,
+                after: None,
+            });
+        }
+        if sent_as.starts_with(SCHEMA_1) {
+            let name = self.reference.familiar();
+            return Err(Error::Answer {
+                message: format!(
+                    "Docker Image manifest version 2, schema 1 is not supported. Suggest the author \
+                     of {name} to upgrade the image to the OCI Format or Docker Image manifest v2, \
+                     schema 2. More information at \
+                     https://docs.docker.com/go/deprecated-image-specs/"
                 ),
                 transient: false,
                 after: None,
@@ -226,8 +242,9 @@ impl Repository {
         Ok(sink.bytes.into())
     }
 
-    /// Refusals in the words of `docker pull`.
-    fn pull_error(&self, error: Error) -> Error {
+    /// A refusal in the words of `docker pull`.
+    #[must_use]
+    pub fn pull_error(&self, error: Error) -> Error {
         let name = self.reference.familiar_name();
         match error {
             Error::Denied(text) => {
@@ -241,15 +258,21 @@ impl Repository {
                 ))
             }
             Error::NotFound(text) => {
-                let text = match text.starts_with("unexpected status") {
-                    true => UNKNOWN,
-                    false => &text,
-                };
                 let image = self.reference.clone().with_default_tag().familiar();
                 Error::NotFound(format!("manifest for {image} not found: {text}"))
             }
             other => other,
         }
+    }
+}
+
+/// A 404 that does not say what is missing.
+fn named(error: Error) -> Error {
+    match error {
+        Error::NotFound(text) if text.starts_with("unexpected status") => {
+            Error::NotFound(UNKNOWN.to_owned())
+        }
+        other => other,
     }
 }
 

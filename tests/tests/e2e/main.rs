@@ -39,6 +39,7 @@ mod power_unflushed;
 mod registry;
 mod registry_faults;
 mod registry_helpers;
+mod registry_odd;
 mod registry_proxies;
 mod registry_push;
 mod restart;

@@ -228,12 +228,17 @@ fn a_redis_keeps_its_data_in_a_volume_over_a_new_container(cli: &Cli<'_>) {
         "ExposedPorts": {"6379/tcp": {}},
         "Volumes": {"/data": {}},
     });
-    if load(cli, Fixture::Redis, "redis:1", config).is_none() {
+    let Some(registry) = registry(cli) else {
+        return;
+    };
+    let image = format!("{}/redis:1", registry.address);
+    if load(cli, Fixture::Redis, &image, config).is_none() {
         return;
     }
+    send_and_fetch(cli, &image);
     let start = |publish: &str| {
         let flags = ["run", "-d", "--name", "db", "-v", "data:/data", "-p"];
-        cli.ok(&[&flags[..], &[publish, "redis:1"]].concat());
+        cli.ok(&[&flags[..], &[publish, &image]].concat());
         cli.wait_for_words("db", "Ready to accept connections");
         let address = cli.ok(&["port", "db", "6379"]);
         let address = address.lines().next().unwrap_or_default();

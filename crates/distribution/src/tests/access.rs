@@ -193,11 +193,9 @@ async fn refusals_are_worded_as_docker_words_them() {
             ),
         ),
     ] {
-        let error = repository(&registry, name)
-            .await
-            .resolve()
-            .await
-            .unwrap_err();
+        let repository = repository(&registry, name).await;
+        let error = repository.resolve().await.unwrap_err();
+        let error = repository.pull_error(error);
         assert_eq!(error.to_string(), text);
     }
 }

@@ -105,12 +105,20 @@ impl Engine {
         let registries = &self.inner.remote.registries;
         let repository = registries.pull(&reference, &credentials).await;
         let repository = repository.map_err(|e| refused(&e))?;
-        let resolved = repository.resolve().await.map_err(|e| refused(&e))?;
+        // Here the registry's answer is the engine's.
+        let refused = |error: conex_distribution::Error| match error {
+            conex_distribution::Error::Unauthorized(text) => {
+                Error::new(ErrorKind::Unauthorized, text)
+            }
+            conex_distribution::Error::Denied(text) => Error::new(ErrorKind::Forbidden, text),
+            other => refused(&other),
+        };
+        let resolved = repository.resolve().await.map_err(refused)?;
         let fetched = match resolved.fetched {
             Some(fetched) => fetched,
             None => {
                 let fetched = repository.manifest(&resolved.digest).await;
-                fetched.map_err(|e| refused(&e))?
+                fetched.map_err(refused)?
             }
         };
         let platforms = match &fetched.document {
@@ -120,7 +128,7 @@ impl Engine {
             }
             Document::Manifest(manifest) => {
                 let config = repository.config(&manifest.config).await;
-                let config = config.map_err(|e| refused(&e))?;
+                let config = config.map_err(refused)?;
                 // An artifact's config has no platform.
                 ImageConfig::load(&config)
                     .map(|config| vec![raw_platform(&config)])

@@ -160,7 +160,8 @@ impl Pull {
     /// Finds out what a name means; fetches manifests and config unless the image is here.
     async fn prepare(&self, reference: Reference) -> Result<Prepared, Error> {
         let repository = self.open(&reference).await?;
-        let resolved = repository.resolve().await.map_err(|e| refused(&e))?;
+        let refused = |e| refused(&repository.pull_error(e));
+        let resolved = repository.resolve().await.map_err(refused)?;
         let digest = resolved.digest.clone();
         let exact = reference.clone().without_tag().with_digest(digest.clone());
         let is_here = |name: &Reference| self.engine.images.find(&name.to_string()).ok();
@@ -177,13 +178,17 @@ impl Pull {
         }
         let fetched = match resolved.fetched {
             Some(fetched) => fetched,
-            None => repository
-                .manifest(&digest)
-                .await
-                .map_err(|e| refused(&e))?,
+            None => repository.manifest(&digest).await.map_err(refused)?,
         };
         let content = self.choose(&repository, fetched).await?;
         let config = ImageConfig::load(&content.config).map_err(|e| Error::invalid(chain(&e)))?;
+        if self.platform.is_none() && !matches!(config.os.as_str(), "linux" | "") {
+            return Err(Error::invalid(format!(
+                "image operating system {:?} cannot be used on this platform: operating system is \
+                 not supported",
+                config.os
+            )));
+        }
         if !self.suits(&config) {
             let wanted = self.platform.clone().unwrap_or_default();
             return Err(Error::not_found(format!(
@@ -210,8 +215,14 @@ impl Pull {
     /// From an index to the platform's manifest and its config.
     async fn choose(&self, repository: &Repository, top: Fetched) -> Result<Content, Error> {
         let platform = self.platform.clone().unwrap_or_else(Platform::host);
+        let no_match = || {
+            Error::not_found(format!(
+                "no matching manifest for {platform} in the manifest list entries"
+            ))
+        };
         let mut documents = Vec::new();
         let mut fetched = top;
+        let mut is_labelled = true;
         for _ in 0..MAX_NESTING {
             documents.push(ManifestRecord {
                 digest: fetched.digest.to_string(),
@@ -222,22 +233,29 @@ impl Pull {
                 Document::Manifest(manifest) => {
                     check(&manifest)?;
                     let config = repository.config(&manifest.config).await;
+                    let config = config.map_err(|e| refused(&e))?;
+                    let fits = || {
+                        let parsed = ImageConfig::load(&config).ok();
+                        parsed.is_some_and(|parsed| platform.rank(&parsed.platform()).is_some())
+                    };
+                    if !is_labelled && !fits() {
+                        return Err(no_match());
+                    }
                     return Ok(Content {
-                        config: config.map_err(|e| refused(&e))?,
+                        config,
                         manifest,
                         documents,
                     });
                 }
-                Document::Index(index) => index.choose(&platform).cloned().ok_or_else(|| {
-                    Error::not_found(format!(
-                        "no matching manifest for {platform} in the manifest list entries"
-                    ))
-                })?,
+                Document::Index(index) => {
+                    let found = index.choose(&platform);
+                    is_labelled &= found.is_some();
+                    let next = found.or_else(|| index.unlabelled()).cloned();
+                    next.ok_or_else(no_match)?
+                }
             };
-            fetched = repository
-                .manifest(&next.digest)
-                .await
-                .map_err(|e| refused(&e))?;
+            let next = repository.manifest(&next.digest).await;
+            fetched = next.map_err(|e| refused(&repository.pull_error(e)))?;
         }
         Err(Error::invalid(
             "the image's index leads to further indexes, and no image",

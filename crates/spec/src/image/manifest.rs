@@ -180,14 +180,27 @@ impl Index {
 
     /// The entry that does best on a platform; the first of equals.
     ///
-    /// Entries without a platform and attestations (`unknown/unknown`) never do.
+    /// Entries without a platform, attestations (`unknown/unknown`) and what is neither a manifest nor an index never
+    /// do.
     #[must_use]
     pub fn choose(&self, platform: &Platform) -> Option<&Descriptor> {
-        self.manifests
-            .iter()
+        self.images()
             .filter_map(|entry| Some((platform.rank(entry.platform.as_ref()?)?, entry)))
             .min_by_key(|(rank, _)| *rank)
             .map(|(_, entry)| entry)
+    }
+
+    /// The first entry that does not say what it runs on: its config does.
+    #[must_use]
+    pub fn unlabelled(&self) -> Option<&Descriptor> {
+        self.images().find(|entry| entry.platform.is_none())
+    }
+
+    fn images(&self) -> impl Iterator<Item = &Descriptor> {
+        self.manifests.iter().filter(|entry| {
+            let name = entry.media_type.as_str();
+            name.is_empty() || media_type::is_manifest(name) || media_type::is_index(name)
+        })
     }
 }
 

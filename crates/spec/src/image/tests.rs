@@ -281,3 +281,16 @@ proptest! {
         prop_assert!(ImageConfig::load(json.as_bytes()).is_err());
     }
 }
+
+#[test]
+fn what_is_no_image_is_not_chosen_and_what_does_not_say_its_platform_comes_last() {
+    let json = br#"{"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": [
+        {"mediaType": "application/vnd.foo+json", "size": 1, "platform": {"os": "linux", "architecture": "amd64"},
+         "digest": "sha256:1111111111111111111111111111111111111111111111111111111111111111"},
+        {"mediaType": "application/vnd.oci.image.manifest.v1+json", "size": 1,
+         "digest": "sha256:2222222222222222222222222222222222222222222222222222222222222222"}]}"#;
+    let index = Index::load(json).unwrap();
+    assert_eq!(index.choose(&Platform::new("linux", "amd64")), None);
+    let unlabelled = index.unlabelled().unwrap();
+    assert!(unlabelled.digest.as_str().starts_with("sha256:2222"));
+}
