@@ -1,10 +1,14 @@
 //! Blobs: from a registry into a sink, going on where the last try stopped.
 //!
+//! One connection is asked for all of a blob. If that turns out to be slow the rest comes in parts, several at a time
+//! (`parts.rs`), where the registry can send parts.
+//!
 //! What arrives is counted here and hashed by whoever keeps it: the sink reads the blob's first bytes again anyway if
 //! they are from an earlier day.
 
 use std::future::Future;
 use std::io;
+use std::time::Instant;
 
 use bytes::Bytes;
 use conex_spec::image::{Descriptor, media_type};
@@ -15,6 +19,7 @@ use crate::backoff::{self, Watch};
 use crate::error::Error;
 use crate::repository::Repository;
 use crate::session::{Ask, Session, refused};
+use crate::settings::Parts;
 
 /// A try that brought at least this much does not count as a failure in a row.
 const WORTH_A_TRY_BYTES: u64 = 1 << 20;
@@ -91,12 +96,26 @@ impl Repository {
                 && matches!(url.scheme(), "http" | "https")
                 && let Ok(response) = self.open(session, blob, url, sink.position()).await
             {
-                return receive(session, response, blob, sink, watch).await;
+                let none = None;
+                return receive(session, response, blob, sink, watch, none)
+                    .await
+                    .map(drop);
             }
         }
         let url = session.endpoint.url(&format!("blobs/{}", blob.digest))?;
-        let response = self.open(session, blob, url, sink.position()).await?;
-        receive(session, response, blob, sink, watch).await
+        loop {
+            let from = sink.position();
+            let response = self.open(session, blob, url.clone(), from).await?;
+            let parts = session.may_send_parts().then_some(&self.settings.parts);
+            let received = receive(session, response, blob, sink, watch, parts).await?;
+            if received == Received::All {
+                return Ok(());
+            }
+            if self.fetch_parts(session, &url, blob, sink, watch).await? {
+                return Ok(());
+            }
+            session.sends_no_parts();
+        }
     }
 
     /// Asks for a blob from a byte on.
@@ -125,13 +144,33 @@ impl Repository {
     }
 }
 
+/// How far one connection has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Received {
+    All,
+    /// It is too slow to be the only one.
+    Some,
+}
+
+/// Whether the rest of a blob would take one connection too long, as far as can be told yet.
+fn is_slow(parts: &Parts, since: Instant, received_bytes: u64, left_bytes: u64) -> bool {
+    let took = since.elapsed();
+    if took < parts.watched || left_bytes <= parts.part_bytes {
+        return false;
+    }
+    let rate = received_bytes as f64 / took.as_secs_f64();
+    left_bytes as f64 > rate * parts.patience.as_secs_f64()
+}
+
+/// With `parts` it may stop in the middle for being slow.
 async fn receive<S: BlobSink>(
     session: &Session,
     mut response: Response,
     blob: &Descriptor,
     sink: &mut S,
     watch: &dyn Watch,
-) -> Result<(), Error> {
+    parts: Option<&Parts>,
+) -> Result<Received, Error> {
     let wrong_size = |found_bytes| Error::Size {
         digest: blob.digest.clone(),
         expected_bytes: blob.size_bytes,
@@ -157,6 +196,7 @@ async fn receive<S: BlobSink>(
     {
         return Err(wrong_size(start + length));
     }
+    let (begun, since) = (sink.position(), Instant::now());
     while let Some(mut chunk) = session.chunk(&mut response).await? {
         let skipped = skip.min(chunk.len() as u64);
         skip -= skipped;
@@ -170,6 +210,10 @@ async fn receive<S: BlobSink>(
         }
         sink.write(chunk).await.map_err(Error::Local)?;
         watch.progress(after);
+        let left = blob.size_bytes - after;
+        if parts.is_some_and(|parts| is_slow(parts, since, after - begun, left)) {
+            return Ok(Received::Some);
+        }
     }
     if sink.position() < blob.size_bytes {
         return Err(Error::Unreachable {
@@ -177,7 +221,7 @@ async fn receive<S: BlobSink>(
             reason: "unexpected EOF".to_owned(),
         });
     }
-    Ok(())
+    Ok(Received::All)
 }
 
 /// The first byte of `Content-Range: bytes 5-9/10`.

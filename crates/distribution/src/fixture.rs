@@ -6,11 +6,29 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::{Credentials, Registries, Repository, Settings};
+use crate::{BlobSink, Credentials, Registries, Repository, Settings};
 use conex_spec::reference::Reference;
+
+/// A blob in memory.
+#[derive(Default)]
+pub(crate) struct Sink {
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl BlobSink for Sink {
+    fn position(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    async fn write(&mut self, piece: Bytes) -> std::io::Result<()> {
+        self.bytes.extend_from_slice(&piece);
+        Ok(())
+    }
+}
 
 /// A request as it came.
 #[derive(Debug, Clone)]

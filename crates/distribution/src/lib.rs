@@ -20,6 +20,7 @@ mod hosts;
 mod insecure;
 mod login;
 mod manifest;
+mod parts;
 mod registries;
 mod repository;
 mod rule;
@@ -43,7 +44,7 @@ pub use registries::Registries;
 pub use repository::Repository;
 pub use rule::{InvalidRule, MirrorRule};
 pub use search::{Found, SearchQuery};
-pub use settings::{Proxies, Settings};
+pub use settings::{Parts, Proxies, Settings};
 pub use upload::{BlobSource, Started};
 pub use url::RemoteFile;
 

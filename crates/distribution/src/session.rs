@@ -35,6 +35,8 @@ pub(crate) struct Session {
     headers: HeaderMap,
     stall: Duration,
     answered: AtomicBool,
+    /// It has sent something else than the part of a blob it was asked for.
+    refuses_parts: AtomicBool,
 }
 
 /// A request that can be sent twice.
@@ -106,6 +108,7 @@ impl Session {
             headers,
             stall: settings.stall_timeout,
             answered: AtomicBool::new(false),
+            refuses_parts: AtomicBool::new(false),
             endpoint,
         })
     }
@@ -113,6 +116,16 @@ impl Session {
     /// Whether the host has answered anything yet: it is there, and speaks as it is spoken to.
     pub(crate) fn has_answered(&self) -> bool {
         self.answered.load(Ordering::Relaxed)
+    }
+
+    /// Whether it is of use to ask for parts of a blob.
+    pub(crate) fn may_send_parts(&self) -> bool {
+        !self.refuses_parts.load(Ordering::Relaxed)
+    }
+
+    /// It need not be asked for parts again.
+    pub(crate) fn sends_no_parts(&self) {
+        self.refuses_parts.store(true, Ordering::Relaxed);
     }
 
     /// Sends a request, answers a challenge if there is one, and follows redirects of requests that fetch.

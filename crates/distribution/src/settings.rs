@@ -27,8 +27,34 @@ pub struct Settings {
     pub connect_timeout: Duration,
     /// Longest wait for the next byte.
     pub stall_timeout: Duration,
+    /// When one connection is not enough for a blob.
+    pub parts: Parts,
     /// The `User-Agent` header.
     pub user_agent: String,
+}
+
+/// How a blob is fetched over several connections once one has shown to be slow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parts {
+    /// How long one connection is watched.
+    pub watched: Duration,
+    /// A blob whose rest would take longer than this over it is fetched in parts.
+    pub patience: Duration,
+    /// Length of a part. So many bytes of each part under way are held in memory.
+    pub part_bytes: u64,
+    /// Parts fetched at a time.
+    pub at_a_time: usize,
+}
+
+impl Default for Parts {
+    fn default() -> Self {
+        Self {
+            watched: Duration::from_secs(1),
+            patience: Duration::from_secs(3),
+            part_bytes: 4 << 20,
+            at_a_time: 4,
+        }
+    }
 }
 
 /// Proxies, as `http://user:password@host:port` or `socks5://…`.
@@ -73,6 +99,7 @@ impl Default for Settings {
             first_delay: Duration::from_secs(1),
             connect_timeout: Duration::from_secs(30),
             stall_timeout: Duration::from_secs(60),
+            parts: Parts::default(),
             user_agent: concat!("conex/", env!("CARGO_PKG_VERSION")).to_owned(),
         }
     }

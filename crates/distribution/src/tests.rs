@@ -4,4 +4,5 @@
 
 mod access;
 mod content;
+mod parts;
 mod sending;

@@ -1,32 +1,14 @@
 //! What comes: manifests and blobs, cut, wrong, long, late; and how it is gone on with.
 
-use std::io;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use conex_spec::digest::Digest;
 use conex_spec::image::{Descriptor, media_type};
 
-use crate::fixture::{Reply, Request, Server, repository};
-use crate::{BlobSink, Error, Watch};
-
-#[derive(Default)]
-struct Sink {
-    bytes: Vec<u8>,
-}
-
-impl BlobSink for Sink {
-    fn position(&self) -> u64 {
-        self.bytes.len() as u64
-    }
-
-    async fn write(&mut self, piece: Bytes) -> io::Result<()> {
-        self.bytes.extend_from_slice(&piece);
-        Ok(())
-    }
-}
+use crate::fixture::{Reply, Request, Server, Sink, repository};
+use crate::{Error, Watch};
 
 fn blob() -> Vec<u8> {
     (0..300_000u32).flat_map(u32::to_le_bytes).collect()

@@ -290,7 +290,7 @@ fn what_is_no_image_is_not_chosen_and_what_does_not_say_its_platform_comes_last(
         {"mediaType": "application/vnd.oci.image.manifest.v1+json", "size": 1,
          "digest": "sha256:2222222222222222222222222222222222222222222222222222222222222222"}]}"#;
     let index = Index::load(json).unwrap();
-    assert_eq!(index.choose(&Platform::new("linux", "amd64")), None);
+    assert_eq!(index.choose(&"linux/amd64".parse().unwrap()), None);
     let unlabelled = index.unlabelled().unwrap();
     assert!(unlabelled.digest.as_str().starts_with("sha256:2222"));
 }
