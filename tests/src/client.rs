@@ -86,6 +86,11 @@ impl Cli<'_> {
         output.stdout.trim_end_matches('\n').to_owned()
     }
 
+    /// Runs a container without a network to its end, and gives what it printed.
+    pub fn run_once(&self, image: &str, words: &[&str]) -> String {
+        self.ok(&[&["run", "--rm", "--network", "none", image], words].concat())
+    }
+
     /// Runs, requires this exit code and gives standard error.
     pub fn fails(&self, code: i32, args: &[&str]) -> String {
         let output = self.run(args);

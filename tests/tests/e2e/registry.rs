@@ -44,17 +44,7 @@ fn an_image_is_pulled_run_pushed_removed_and_pulled_again(cli: &Cli<'_>, registr
     let again = cli.ok(&["pull", &name]);
     assert!(again.contains(&format!("Status: Image is up to date for {name}")));
 
-    let run = [
-        "run",
-        "--rm",
-        "--network",
-        "none",
-        &name,
-        "wc",
-        "-c",
-        "/file",
-    ];
-    assert_eq!(cli.ok(&run), "300000 /file");
+    assert_eq!(cli.run_once(&name, &["wc", "-c", "/file"]), "300000 /file");
     assert_eq!(
         cli.inspect(&name, "{{index .RepoDigests 0}}"),
         format!("{host}/one@{digest}")
@@ -75,16 +65,7 @@ fn an_image_is_pulled_run_pushed_removed_and_pulled_again(cli: &Cli<'_>, registr
     let containers_own: Vec<String> = cli.engine.layer_directories();
     assert_eq!(containers_own, Vec::<String>::new());
     cli.ok(&["pull", "-q", &elsewhere]);
-    let run = [
-        "run",
-        "--rm",
-        "--network",
-        "none",
-        &elsewhere,
-        "echo",
-        "again",
-    ];
-    assert_eq!(cli.ok(&run), "again");
+    assert_eq!(cli.run_once(&elsewhere, &["echo", "again"]), "again");
 }
 
 fn a_run_pulls_what_is_missing_and_obeys_its_policy(cli: &Cli<'_>, registry: &Registry) {
@@ -172,16 +153,7 @@ fn all_tags_and_digests_are_pulled(cli: &Cli<'_>, registry: &Registry) {
     let by_digest = format!("{host}/all@{first}");
     cli.ok(&["pull", &by_digest]);
     assert_eq!(cli.inspect(&by_digest, "{{len .RepoTags}}"), "0");
-    let run = [
-        "run",
-        "--rm",
-        "--network",
-        "none",
-        &by_digest,
-        "echo",
-        "exact",
-    ];
-    assert_eq!(cli.ok(&run), "exact");
+    assert_eq!(cli.run_once(&by_digest, &["echo", "exact"]), "exact");
 }
 
 fn an_image_made_here_is_sent_once_and_then_known(cli: &Cli<'_>, registry: &Registry) {

@@ -109,17 +109,7 @@ fn layers_are_sent_as_zstd_where_that_is_asked_for_and_every_reader_takes_them()
         cli.ok(&["rmi", "-f", &id]);
         cli.ok(&["pull", "-q", &name]);
         assert_eq!(cli.inspect(&name, "{{.Id}}"), id);
-        let run = [
-            "run",
-            "--rm",
-            "--network",
-            "none",
-            &name,
-            "wc",
-            "-c",
-            "/file",
-        ];
-        assert_eq!(cli.ok(&run), "300000 /file");
+        assert_eq!(cli.run_once(&name, &["wc", "-c", "/file"]), "300000 /file");
 
         let gzip = cli.ok(&["push", "--compression-format", "gzip", &name]);
         assert_ne!(digest_of(&gzip), digest_of(&first));

@@ -74,17 +74,7 @@ fn a_debian_is_pulled_changed_kept_sent_and_fetched_again(cli: &Cli<'_>, registr
 
     cli.ok(&["pull", "-q", &changed]);
     assert_eq!(cli.inspect(&changed, "{{.Id}}"), committed);
-    let run = [
-        "run",
-        "--rm",
-        "--network",
-        "none",
-        &changed,
-        "bash",
-        "-c",
-        "echo back",
-    ];
-    assert_eq!(cli.ok(&run), "back");
+    assert_eq!(cli.run_once(&changed, &["bash", "-c", "echo back"]), "back");
 
     // Another tool finds nothing to object to.
     let seen = Command::new("skopeo")
