@@ -285,10 +285,16 @@ fn addresses_are_the_users_where_the_subnet_is(cli: &Cli<'_>) {
 fn the_way_out_follows_the_priority(cli: &Cli<'_>) {
     cli.ok(&["network", "create", "--subnet", "10.71.0.0/24", "a"]);
     cli.ok(&["network", "create", "--subnet", "10.72.0.0/24", "b"]);
-    let flags = ["--network", "name=a", "--network", "name=b,gw-priority=5"];
-    sleeper(cli, "web", &flags);
+    let networks = ["--network", "name=a", "--network", "name=b,gw-priority=5"];
+    sleeper(cli, "web", &[&networks[..], &["-p", "8080:80"]].concat());
     let route = cli.ok(&["exec", "web", "ip", "route"]);
     assert!(route.starts_with("default via 10.72.0.1 "), "{route}");
+    // The ports go the same way, whichever of its addresses the host calls by.
+    greet(&namespace_of(cli, "web"), 80);
+    for address in ["10.71.0.1:8080", "10.72.0.1:8080"] {
+        let said = cli.engine.namespace().inside(|| call(address));
+        assert_eq!(said.as_deref(), Ok("10.72.0.1"), "{address}");
+    }
     cli.ok(&["network", "disconnect", "b", "web"]);
     let route = cli.ok(&["exec", "web", "ip", "route"]);
     assert!(route.starts_with("default via 10.71.0.1 "), "{route}");

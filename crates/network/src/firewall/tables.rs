@@ -312,6 +312,15 @@ fn source() -> Vec<Expressions> {
             .meta(Key::OutputName, 0)
             .in_set(BRIDGES)
             .masquerade(),
+        // The host may have called by its address in another network that the
+        // container is in too, and would be answered there.
+        // fib saddr type local oifname @bridges ct status dnat masquerade
+        rule()
+            .local_source()
+            .meta(Key::OutputName, 0)
+            .in_set(BRIDGES)
+            .ct_status(DNAT)
+            .masquerade(),
         leaving(ipv4(), MASQUERADE4),
         leaving(ipv6(), MASQUERADE6),
     ]
