@@ -264,7 +264,10 @@ fn chain(error: &dyn std::error::Error) -> String {
     let mut cause = error.source();
     while let Some(error) = cause {
         text.push_str(": ");
-        text.push_str(&error.to_string());
+        let errno = error
+            .downcast_ref()
+            .and_then(rustix::io::Errno::from_io_error);
+        text.push_str(&errno.map_or_else(|| error.to_string(), conex_sys::describe));
         cause = error.source();
     }
     text

@@ -516,8 +516,11 @@ pub(crate) fn push_stdio(stdio: Stdio, process: &Process, mount_console: bool, p
 pub(crate) fn candidates(process: &Process) -> Result<ExecCandidates, LaunchError> {
     const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
     let name = process.args.first().ok_or(LaunchError::NoProcess)?;
-    let paths = if name.contains('/') || name.is_empty() {
+    let paths = if name.contains('/') {
         vec![c_string(name)?]
+    } else if name.is_empty() {
+        // Searched for, and never found.
+        vec![c_string(name)?; 2]
     } else {
         let path = process
             .env

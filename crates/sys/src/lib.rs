@@ -14,6 +14,16 @@ pub mod process;
 pub mod seccomp;
 pub mod socket;
 
+/// strerror(3) as Go writes it, since clients match the texts: the first letter
+/// small, and without the number that Rust appends.
+pub fn describe(errno: rustix::io::Errno) -> String {
+    let text = std::io::Error::from(errno).to_string();
+    let text = text.split(" (os error").next().unwrap_or(&text);
+    let mut letters = text.chars();
+    let first = letters.next().map(|letter| letter.to_ascii_lowercase());
+    first.into_iter().chain(letters).collect()
+}
+
 /// The calling thread's errno.
 pub(crate) fn last_errno() -> rustix::io::Errno {
     // SAFETY: errno's location is valid for the life of the thread.

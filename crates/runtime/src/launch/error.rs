@@ -56,6 +56,23 @@ pub enum LaunchError {
         /// What is wrong.
         problem: String,
     },
+    /// A part of a mount's source cannot be opened.
+    #[error("cannot access path {path}")]
+    Beneath {
+        /// Path on the host.
+        path: PathBuf,
+        /// The kernel's answer.
+        #[source]
+        source: Errno,
+    },
+    /// A part of a mount's source is not in it.
+    #[error("path concatenation escapes the base directory, base: {base:?}, subpath: {beneath:?}")]
+    Escape {
+        /// The source on the host.
+        base: PathBuf,
+        /// The part that was asked for.
+        beneath: PathBuf,
+    },
     /// A namespace given by path cannot be opened.
     #[error("namespace {path}")]
     Namespace {
@@ -139,7 +156,7 @@ impl LaunchError {
             (Reason::IsDirectory, _) => exec("is a directory".into(), 126),
             (_, Errno::ACCESS | Errno::PERM) => exec("permission denied".into(), 126),
             (_, Errno::NOEXEC) => exec("exec format error".into(), 126),
-            (_, errno) => exec(describe(errno), 126),
+            (_, errno) => exec(conex_sys::describe(errno), 126),
         }
     }
 
@@ -167,26 +184,13 @@ impl LaunchError {
         while let Some(error) = cause {
             text.push_str(": ");
             text.push_str(&match error.downcast_ref::<Errno>() {
-                Some(errno) => describe(*errno),
+                Some(errno) => conex_sys::describe(*errno),
                 None => error.to_string(),
             });
             cause = error.source();
         }
         text
     }
-}
-
-/// strerror(3) in lower case, without the number Rust appends.
-fn describe(errno: Errno) -> String {
-    let text = io::Error::from(errno).to_string();
-    let text = text.split(" (os error").next().unwrap_or(&text);
-    let mut letters = text.chars();
-    letters
-        .next()
-        .map(|c| c.to_ascii_lowercase())
-        .into_iter()
-        .chain(letters)
-        .collect()
 }
 
 #[cfg(test)]

@@ -17,9 +17,6 @@ pub(crate) fn push_before_start(
     plan: &mut Plan,
     warnings: &mut Vec<String>,
 ) -> Result<(), LaunchError> {
-    for limit in &process.rlimits {
-        push_rlimit(&limit.kind, limit.soft, limit.hard, plan, warnings)?;
-    }
     schedule::push(process, plan)?;
     if let Some(profile) = process.apparmor_profile.as_deref() {
         plan.push(Step::AppArmor(c_string(profile)?));
@@ -30,6 +27,12 @@ pub(crate) fn push_before_start(
     plan.push(Step::OwnStdio(process.user.uid));
     plan.push(Step::BoundingSet(masks(process).bounding));
     plan.push(Step::Chdir(c_path(cwd(process))?));
+    // Behind all that opens files: the limit may be lower than what is open here
+    // (`--ulimit nofile=10`). Before the change of user, which may take the right
+    // to raise limits.
+    for limit in &process.rlimits {
+        push_rlimit(&limit.kind, limit.soft, limit.hard, plan, warnings)?;
+    }
     Ok(())
 }
 

@@ -110,8 +110,8 @@ fn block_io(asked: &HostConfig) -> Result<BlockIo, Error> {
 
 /// Major and minor number of the device at a path of the host.
 fn numbers(path: &str) -> Result<(i64, i64), Error> {
-    let stat =
-        rustix::fs::stat(path).map_err(|errno| Error::invalid(format!("stat {path}: {errno}")))?;
+    let stat = rustix::fs::stat(path)
+        .map_err(|errno| Error::invalid(format!("stat {path}: {}", conex_sys::describe(errno))))?;
     let (major, minor) = (
         rustix::fs::major(stat.st_rdev),
         rustix::fs::minor(stat.st_rdev),
