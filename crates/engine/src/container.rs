@@ -41,6 +41,7 @@ mod volume;
 mod wait;
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -75,6 +76,9 @@ pub(crate) struct Record {
     pub(crate) networking: NetworkingConfig,
     /// Binds and volumes, resolved.
     pub(crate) mounts: Vec<MountPoint>,
+    /// By destination, of what volume only a part is mounted.
+    #[serde(default)]
+    pub(crate) subpaths: BTreeMap<String, String>,
     /// Names of anonymous volumes made for it, which go with it.
     pub(crate) anonymous_volumes: Vec<String>,
     /// Storage driver that holds its layer.

@@ -1,8 +1,10 @@
-//! mount_setattr(2), which rustix lacks.
+//! Detached copies of mounts, and mount_setattr(2), which rustix lacks.
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
+use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use rustix::mount::{OpenTreeFlags, open_tree};
 
@@ -110,4 +112,22 @@ pub fn clone_tree(at: impl AsFd, path: &CStr, recursive: bool) -> Result<OwnedFd
         flags |= OpenTreeFlags::AT_RECURSIVE;
     }
     open_tree(at, path, flags)
+}
+
+/// A detached copy of what is at `path` in `base`, found without leaving `base`
+/// by `..` or a link, whoever changes it meanwhile.
+///
+/// Errors: `XDEV` where the path leads out, and those of openat2(2) and open_tree(2).
+pub fn clone_beneath(base: impl AsFd, path: &Path, recursive: bool) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    let mut tries = 0;
+    let found = loop {
+        match rustix::fs::openat2(&base, path, flags, Mode::empty(), resolve) {
+            // Some rename or mount on the machine crossed a "..".
+            Err(Errno::AGAIN) if tries < 64 => tries += 1,
+            result => break result?,
+        }
+    };
+    clone_tree(found, c"", recursive)
 }

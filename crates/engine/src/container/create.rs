@@ -55,7 +55,10 @@ impl Engine {
         let reserved = Reserved::take(&engine, wanted.to_owned(), &id)?;
         let donors = {
             let engine = Arc::clone(&engine);
-            move |word: &str| engine.find(word).map(|c| c.record.mounts.clone())
+            move |word: &str| {
+                let donor = engine.find(word)?;
+                Ok((donor.record.mounts.clone(), donor.record.subpaths.clone()))
+            }
         };
         let log_path = (host_config.log_config.driver == "json-file")
             .then(|| engine.root.container(&id).join(format!("{id}-json.log")));
@@ -73,6 +76,7 @@ impl Engine {
                 host_config,
                 networking: networking_config,
                 mounts: planned.mounts,
+                subpaths: planned.subpaths,
                 anonymous_volumes: planned.anonymous_volumes,
                 driver: worker.driver.kind().name().into(),
                 log_path,

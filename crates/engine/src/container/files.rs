@@ -22,7 +22,7 @@ use std::collections::{HashSet, VecDeque};
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 
 use conex_layers::overlay::OverlayOptions;
@@ -389,6 +389,7 @@ fn places(container: &Container) -> Vec<Place> {
         .filter(|m| matches!(m.kind.as_str(), "bind" | "volume"))
         .map(|m| Place {
             source: m.source.clone().into(),
+            beneath: record.subpath(&m.destination).map(PathBuf::from),
             destination: m.destination.clone().into(),
             is_writable: m.rw,
         })
@@ -399,6 +400,7 @@ fn places(container: &Container) -> Vec<Place> {
         if !taken && source.exists() {
             places.push(Place {
                 source,
+                beneath: None,
                 destination,
                 is_writable: !record.host_config.readonly_rootfs,
             });

@@ -20,6 +20,7 @@ use std::path::Path;
 
 use conex_api::container::{Config, HostConfig, Mount, MountPoint};
 
+use super::Record;
 use crate::Error;
 use crate::volume::{self, NewVolume, Volumes};
 pub(super) use parse::check_target;
@@ -33,7 +34,15 @@ pub(super) struct Resolved {
     pub(super) anonymous_volumes: Vec<String>,
     /// Volumes to make, by [`acquire_volumes`].
     pub(super) new_volumes: Vec<Planned>,
+    /// By destination, of what volume only a part is mounted.
+    pub(super) subpaths: Subpaths,
 }
+
+/// Parts of volumes, by the destinations they are mounted at.
+pub(super) type Subpaths = BTreeMap<String, String>;
+
+/// What `--volumes-from` takes over: mounts, and of which volumes only a part.
+pub(super) type Donated = (Vec<MountPoint>, Subpaths);
 
 /// A volume to make unless it is there, by name.
 pub(super) type Planned = (String, NewVolume);
@@ -46,10 +55,12 @@ pub(super) fn plan(
     volumes: &Volumes,
     config: &Config,
     host: &HostConfig,
-    donors: &dyn Fn(&str) -> Result<Vec<MountPoint>, Error>,
+    donors: &dyn Fn(&str) -> Result<Donated, Error>,
 ) -> Result<Resolved, Error> {
     let mut resolved = Resolved::default();
-    for (mut point, new_volume) in points(volumes, config, host, donors)? {
+    let (points, subpaths) = points(volumes, config, host, donors)?;
+    resolved.subpaths = subpaths;
+    for (mut point, new_volume) in points {
         if let Some(new_volume) = new_volume {
             point.source = path_text(&volumes.data_dir(&point.name));
             if new_volume.is_anonymous {
@@ -91,28 +102,45 @@ pub(super) fn check(spec: &Mount) -> Result<(), Error> {
     parse::mount(spec, true).map(drop)
 }
 
+impl Record {
+    /// The part of a volume that is mounted at a destination, if it is not all of it.
+    pub(super) fn subpath(&self, destination: &str) -> Option<&str> {
+        self.subpaths.get(destination).map(String::as_str)
+    }
+}
+
+/// Refuses unknown volume drivers; not found would have clients pull the image.
+fn check_driver(name: &str) -> Result<(), Error> {
+    volume::check_driver(name).map_err(|error| Error::invalid(error.to_string()))
+}
+
 type Points = Vec<(MountPoint, Option<NewVolume>)>;
 
 fn points(
     volumes: &Volumes,
     config: &Config,
     host: &HostConfig,
-    donors: &dyn Fn(&str) -> Result<Vec<MountPoint>, Error>,
-) -> Result<Points, Error> {
+    donors: &dyn Fn(&str) -> Result<Donated, Error>,
+) -> Result<(Points, Subpaths), Error> {
     let mut points: BTreeMap<String, (MountPoint, Option<NewVolume>)> = BTreeMap::new();
+    let mut subpaths = Subpaths::new();
     for text in host.volumes_from.iter().flatten() {
         let (donor, is_writable) = parse::volumes_from(text)?;
-        for mut point in donors(donor)? {
+        // Not found would have clients pull the image.
+        let (mounts, parts) = donors(donor).map_err(|error| Error::invalid(error.to_string()))?;
+        for mut point in mounts {
             point.rw &= is_writable;
             point.mode.clear();
+            subpaths.remove(&point.destination);
             points.insert(point.destination.clone(), (point, None));
         }
+        subpaths.extend(parts);
     }
     let tmpfs: BTreeSet<String> = host.tmpfs.keys().map(|path| clean(path)).collect();
     let mut own = BTreeSet::new();
     // `--volume-driver` is for volumes without a driver of their own, if there are any.
     let driver_of = |wanted: (MountPoint, Option<NewVolume>)| match &wanted.1 {
-        Some(_) => volume::check_driver(&host.volume_driver).map(|()| wanted),
+        Some(_) => check_driver(&host.volume_driver).map(|()| wanted),
         None => Ok(wanted),
     };
     let binds = host
@@ -129,7 +157,14 @@ fn points(
                 "Duplicate mount point: {destination}"
             )));
         }
+        subpaths.remove(&destination);
         points.insert(destination, (point, new_volume));
+    }
+    for mount in &host.mounts {
+        let options = mount.volume_options.as_ref();
+        if let Some(options) = options.filter(|options| !options.subpath.is_empty()) {
+            subpaths.insert(clean(&mount.target), options.subpath.clone());
+        }
     }
     for path in config.volumes.iter().flat_map(|volumes| volumes.keys()) {
         let destination = clean(path);
@@ -151,7 +186,7 @@ fn points(
             point.source = path_text(&volumes.data_dir(&point.name));
         }
     }
-    Ok(planned)
+    Ok((planned, subpaths))
 }
 
 /// Makes sources of binds that went missing since `create`, as directories,

@@ -25,7 +25,11 @@ impl Inner {
     /// are empty (COMPAT D8.3). Mounts the root only when there is such a
     /// volume. Blocks.
     pub(super) fn fill_volumes(&self, record: &Record) -> Result<(), Error> {
-        let copied = |point: &&MountPoint| !point.mode.split(',').any(|word| word == "nocopy");
+        // What is for one directory of a volume must not land in its top.
+        let copied = |point: &&MountPoint| {
+            !point.mode.split(',').any(|word| word == "nocopy")
+                && record.subpath(&point.destination).is_none()
+        };
         let wanted: Vec<_> = record.volumes().filter(copied).collect();
         // The content of a volume with a file system of its own shows only
         // when that is mounted.

@@ -241,7 +241,10 @@ fn push_bind(
         destination: destination.to_owned(),
         problem: "a bind mount needs a source".into(),
     })?;
-    let tree = clone_source(source, options.recursive)?;
+    let tree = match &options.beneath {
+        Some(beneath) => clone_beneath(source, beneath, options.recursive)?,
+        None => clone_source(source, options.recursive)?,
+    };
     let failed = |source_errno| LaunchError::Source {
         path: source.to_owned(),
         source: source_errno,
@@ -372,6 +375,23 @@ fn clone_source(source: &Path, recursive: bool) -> Result<OwnedFd, LaunchError> 
         path: source.to_owned(),
         source: errno,
     })
+}
+
+/// A part of a source that others may write to at this moment.
+fn clone_beneath(source: &Path, beneath: &Path, recursive: bool) -> Result<OwnedFd, LaunchError> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(source, flags, Mode::empty())
+        .and_then(|base| conex_sys::mount::clone_beneath(base, beneath, recursive))
+        .map_err(|errno| match errno {
+            rustix::io::Errno::XDEV => LaunchError::Escape {
+                base: source.to_owned(),
+                beneath: beneath.to_owned(),
+            },
+            errno => LaunchError::Beneath {
+                path: source.join(beneath),
+                source: errno,
+            },
+        })
 }
 
 /// A detached mount of a directory on the host, to become a root.

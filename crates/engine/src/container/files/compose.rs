@@ -20,6 +20,8 @@ const READ_ONLY: u64 = 1;
 #[derive(Debug)]
 pub(super) struct Place {
     pub(super) source: PathBuf,
+    /// The part of the source that is there, if it is not all of it.
+    pub(super) beneath: Option<PathBuf>,
     pub(super) destination: PathBuf,
     pub(super) is_writable: bool,
 }
@@ -114,8 +116,18 @@ fn in_own_namespace(root: OwnedFd, places: &[Place], make: bool) -> Result<Compo
 }
 
 fn tree(place: &Place) -> Result<OwnedFd, Errno> {
-    let path = CString::new(place.source.as_os_str().as_bytes()).map_err(|_| Errno::INVAL)?;
-    let tree = conex_sys::mount::clone_tree(CWD, &path, true)?;
+    let tree = match &place.beneath {
+        Some(beneath) => {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let base = rustix::fs::open(&place.source, flags, Mode::empty())?;
+            conex_sys::mount::clone_beneath(base, beneath, true)?
+        }
+        None => {
+            let path = place.source.as_os_str().as_bytes();
+            let path = CString::new(path).map_err(|_| Errno::INVAL)?;
+            conex_sys::mount::clone_tree(CWD, &path, true)?
+        }
+    };
     let set = if place.is_writable { 0 } else { READ_ONLY };
     let private = u64::from(MountPropagationFlags::PRIVATE.bits());
     conex_sys::mount::set_attributes(tree.as_fd(), set, 0, private, true)?;

@@ -6,7 +6,7 @@ use std::io;
 
 use conex_api::container::{BindOptions, Mount, MountPoint, VolumeOptions};
 
-use super::clean;
+use super::{check_driver, clean};
 use crate::volume::{self, NewVolume};
 use crate::{Error, id};
 
@@ -258,12 +258,19 @@ fn volume_of(spec: &Mount, mut point: MountPoint) -> Result<Wanted, Fault> {
     }
     let options = spec.volume_options.clone().unwrap_or_default();
     if !options.subpath.is_empty() {
-        return Err(Fault::Missing(
-            "mounting a directory of a volume is not available yet",
-        ));
+        if is_anonymous {
+            return Err(Fault::says(
+                "must not set Subpath when using anonymous volumes",
+            ));
+        }
+        if !is_local(&options.subpath) {
+            return Err(Fault::says(
+                "subpath must be a relative path within the volume",
+            ));
+        }
     }
     let driver = options.driver_config.unwrap_or_default();
-    volume::check_driver(&driver.name).map_err(Fault::Other)?;
+    check_driver(&driver.name).map_err(Fault::Other)?;
     volume::check_options(&driver.options).map_err(Fault::Other)?;
     if is_anonymous {
         point.name = id::generate();
@@ -282,6 +289,21 @@ fn volume_of(spec: &Mount, mut point: MountPoint) -> Result<Wanted, Fault> {
             options: driver.options,
         }),
     ))
+}
+
+/// Relative, and never above where it begins (Go's `filepath.IsLocal`).
+fn is_local(path: &str) -> bool {
+    let mut depth = 0_i64;
+    let mut stays = !path.starts_with('/');
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => depth -= 1,
+            _ => depth += 1,
+        }
+        stays &= depth >= 0;
+    }
+    stays
 }
 
 fn tmpfs_of(spec: &Mount, point: MountPoint) -> Result<Wanted, Fault> {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::ErrorKind;
 
-fn nobody(name: &str) -> Result<Vec<MountPoint>, Error> {
+fn nobody(name: &str) -> Result<Donated, Error> {
     Err(Error::no_container(name))
 }
 
@@ -16,7 +16,7 @@ fn resolve(
     id: &str,
     config: &Config,
     host: &HostConfig,
-    donors: &dyn Fn(&str) -> Result<Vec<MountPoint>, Error>,
+    donors: &dyn Fn(&str) -> Result<Donated, Error>,
 ) -> Result<Resolved, Error> {
     let volumes = Volumes::of(root);
     let planned = plan(&volumes, config, host, donors)?;
@@ -274,7 +274,8 @@ fn volumes_from_another_container_come_first_and_may_lose_their_write_access() {
     };
     let donors = |name: &str| {
         assert_eq!(name, "donor");
-        Ok(vec![given("/kept"), given("/covered")])
+        let parts = ["/kept", "/covered"].map(|at| (at.to_owned(), "part".to_owned()));
+        Ok((vec![given("/kept"), given("/covered")], parts.into()))
     };
     let host = |text: &str| HostConfig {
         volumes_from: Some(vec![text.to_owned()]),
@@ -288,6 +289,9 @@ fn volumes_from_another_container_come_first_and_may_lose_their_write_access() {
     };
     assert_eq!((covered.source.as_str(), covered.rw), ("/own", true));
     assert_eq!((kept.source.as_str(), kept.rw), ("/given", false));
+    // A part of a volume stays a part, and does not cling to the place.
+    let parts: Vec<_> = resolved.subpaths.iter().collect();
+    assert_eq!(parts, [(&"/kept".to_owned(), &"part".to_owned())]);
     assert!(resolved.anonymous_volumes.is_empty());
     for text in ["donor:nocopy", "donor:rshared", "donor:what"] {
         let error = resolve(temp.path(), "c1", &config, &host(text), &donors).unwrap_err();
@@ -331,4 +335,31 @@ fn paths_are_cleaned_as_go_does() {
     ] {
         assert_eq!(clean(path), clean_path);
     }
+}
+
+#[test]
+fn a_part_of_a_volume_lies_within_it() {
+    let volume = |source: &str, subpath: &str| {
+        let options = json!({"Subpath": subpath});
+        json!({"Mounts": [
+            {"Type": "volume", "Source": source, "Target": "/d/", "VolumeOptions": options}
+        ]})
+    };
+    let root = tempfile::tempdir().unwrap();
+    for subpath in ["a/b", "a/../b", "./a"] {
+        let resolved = resolve_in(root.path(), json!({}), volume("vol", subpath)).unwrap();
+        assert_eq!(resolved.subpaths["/d"], subpath);
+    }
+    for subpath in ["/etc", "..", "a/../../b"] {
+        assert_eq!(
+            refusal(volume("vol", subpath)),
+            "invalid mount config for type \"volume\": subpath must be a relative path within \
+             the volume"
+        );
+    }
+    assert_eq!(
+        refusal(volume("", "a")),
+        "invalid mount config for type \"volume\": must not set Subpath when using anonymous \
+         volumes"
+    );
 }

@@ -122,7 +122,7 @@ fn users(host: &Host<'_>, record: &Record) -> Result<Vec<Mount>, Error> {
                 let words = tmpfs_words(spec.unwrap_or(&Asked::default()))?;
                 tmpfs(&point.destination, words)
             }
-            _ => bind(point, spec),
+            _ => bind(point, spec, record.subpath(&point.destination)),
         });
     }
     for (path, words) in &asked.tmpfs {
@@ -168,7 +168,7 @@ fn shared_memory(host: &Host<'_>, record: &Record) -> Option<PathBuf> {
     host.joined.shm.clone()
 }
 
-fn bind(point: &MountPoint, spec: Option<&Asked>) -> Mount {
+fn bind(point: &MountPoint, spec: Option<&Asked>, subpath: Option<&str>) -> Mount {
     let options = spec
         .and_then(|spec| spec.bind_options.clone())
         .unwrap_or_default();
@@ -193,6 +193,9 @@ fn bind(point: &MountPoint, spec: Option<&Asked>) -> Mount {
     }
     if !point.propagation.is_empty() {
         words.push(point.propagation.clone());
+    }
+    if let Some(subpath) = subpath {
+        words.push(format!("beneath={subpath}"));
     }
     Mount {
         destination: PathBuf::from(&point.destination),

@@ -30,6 +30,7 @@ fn record(config: Value, host: Value) -> Record {
         networking: Default::default(),
         mounts: Vec::new(),
         anonymous_volumes: Vec::new(),
+        subpaths: std::collections::BTreeMap::new(),
         driver: "overlay2".into(),
         log_path: None,
     }

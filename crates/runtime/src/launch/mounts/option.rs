@@ -1,5 +1,7 @@
 //! Mount options as the words of mount(8) and the runtime specification.
 
+use std::path::PathBuf;
+
 /// What a list of words means.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Options {
@@ -24,6 +26,9 @@ pub(super) struct Options {
     pub(super) recursive_idmap: bool,
     /// `tmpcopyup`.
     pub(super) copy_up: bool,
+    /// `beneath=PATH`, a word of the engine's own: of a bind's source only what
+    /// is there, and no link may lead out of the source on the way.
+    pub(super) beneath: Option<PathBuf>,
     /// Parameters of the file system, in order.
     pub(super) data: Vec<String>,
 }
@@ -147,6 +152,8 @@ impl Options {
                         bits,
                         sets,
                     );
+                } else if let Some(path) = word.strip_prefix("beneath=") {
+                    self.beneath = Some(path.into());
                 } else {
                     self.data.push(word.to_owned());
                 }
