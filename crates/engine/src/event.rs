@@ -183,9 +183,7 @@ fn matches(filters: &Filters, message: &Message) -> bool {
                 .is_some_and(|rest| rest.starts_with(':'))
     }) && one_of("type", &|wanted| message.kind == wanted)
         && one_of("scope", &|wanted| message.scope == wanted)
-        && ["container", "volume", "network", "plugin", "daemon"]
-            .into_iter()
-            .all(actor)
+        && NAMED.into_iter().all(actor)
         && one_of("image", &|wanted| {
             let image = if message.kind == "image" {
                 name
@@ -203,6 +201,20 @@ fn matches(filters: &Filters, message: &Message) -> bool {
         })
         && filters.label("label", attributes)
 }
+
+/// Kinds that can be asked for by name or id, those of swarm included, which
+/// have no events here.
+const NAMED: [&str; 9] = [
+    "config",
+    "container",
+    "daemon",
+    "network",
+    "node",
+    "plugin",
+    "secret",
+    "service",
+    "volume",
+];
 
 /// The keys `GET /events` accepts.
 pub(crate) const FILTERS: [&str; 14] = [

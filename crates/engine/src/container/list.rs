@@ -47,10 +47,7 @@ impl Engine {
         filters.validate(&FILTERS)?;
         let test = Test::new(self, filters)?;
         let limit = options.limit.filter(|n| *n > 0).map(|n| n as usize);
-        let all = options.all
-            || limit.is_some()
-            || filters.contains("status")
-            || filters.contains("exited");
+        let all = options.all || limit.is_some() || filters.contains("status");
         let mut found: Vec<Arc<Container>> = {
             let table = self.inner.table();
             table.iter().cloned().collect()
@@ -147,6 +144,28 @@ fn ports(container: &Container, state: &State) -> Vec<Port> {
     crate::network::port::list(&record.config, &published.unwrap_or_default())
 }
 
+/// Refuses a filter that no port can be, which would silently find nothing.
+fn check_port(key: &str, wanted: &str) -> Result<(), Error> {
+    let (range, _) = wanted.split_once('/').unwrap_or((wanted, "tcp"));
+    let (first, last) = range.split_once('-').unwrap_or((range, range));
+    let refused = |reason: String| {
+        Err(Error::invalid(format!(
+            "error while looking up for {key} {wanted}: {reason}"
+        )))
+    };
+    for number in [first, last] {
+        if number.parse::<u16>().is_err() {
+            return refused(format!(
+                "strconv.ParseUint: parsing {number:?}: invalid syntax"
+            ));
+        }
+    }
+    if first.parse::<u16>().ok() > last.parse::<u16>().ok() {
+        return refused(format!("invalid range specified for port: {range}"));
+    }
+    Ok(())
+}
+
 /// Whether a port is the one of a filter, or within it: `80`, `80/udp`,
 /// `8000-8010/tcp`.
 fn is_port(wanted: &str, number: u16, protocol: &str) -> bool {
@@ -168,6 +187,8 @@ struct Test<'a> {
     since_ns: Option<i64>,
     ancestors: Option<Vec<String>>,
     exited: Vec<i32>,
+    /// There are none here: they are swarm's.
+    wants_tasks: Option<bool>,
 }
 
 impl<'a> Test<'a> {
@@ -203,6 +224,11 @@ impl<'a> Test<'a> {
                 return Err(Error::invalid(format!("invalid filter 'health={health}'")));
             }
         }
+        for key in ["publish", "expose"] {
+            filters
+                .get(key)
+                .try_for_each(|wanted| check_port(key, wanted))?;
+        }
         let regexes = |key: &str| -> Result<Vec<Regex>, Error> {
             let compile = |word: &str| {
                 regex::RegexBuilder::new(word)
@@ -237,9 +263,10 @@ impl<'a> Test<'a> {
         let mut exited = Vec::new();
         for code in filters.get("exited") {
             exited.push(code.parse().map_err(|_| {
-                Error::from(InvalidFilter::Value {
+                Error::from(InvalidFilter::Because {
                     key: "exited".into(),
                     value: code.into(),
+                    reason: format!("strconv.Atoi: parsing {code:?}: invalid syntax"),
                 })
             })?);
         }
@@ -252,6 +279,7 @@ impl<'a> Test<'a> {
             since_ns: created("since")?,
             ancestors,
             exited,
+            wants_tasks: filters.boolean("is-task")?,
         })
     }
 
@@ -287,7 +315,7 @@ impl<'a> Test<'a> {
             && one_of("health", &|h| {
                 h == Health::summary(state.health.as_ref()).status
             })
-            && one_of("is-task", &|v| matches!(v, "false" | "0"))
+            && self.wants_tasks != Some(true)
             && one_of("isolation", &|v| v == "default" || v.is_empty())
             && one_of("expose", &|wanted| {
                 any_port(&|p| is_port(wanted, p.private_port, &p.protocol))
@@ -314,6 +342,10 @@ mod tests {
         assert!(is_port("8000-8010", 8010, "tcp"));
         assert!(!is_port("80", 80, "udp") && !is_port("8000-8010", 8011, "tcp"));
         assert!(!is_port("http", 80, "tcp"));
+        assert!(check_port("publish", "8000-8010/udp").is_ok());
+        for word in ["http", "80-", "90-80", "70000"] {
+            assert!(check_port("publish", word).is_err(), "{word}");
+        }
     }
 
     #[test]

@@ -22,6 +22,7 @@ impl Engine {
         name: &str,
         wanted: HostConfig,
     ) -> Result<UpdateResponse, Error> {
+        validate::check_limits(&mut wanted.clone())?;
         let container = self.inner.find(name)?;
         let (reply, answer) = oneshot::channel();
         container.command(Command::Update {

@@ -39,6 +39,16 @@ pub(super) fn normalise(
     normalise_on(Machine::this(), engine, config, host, id)
 }
 
+/// Checks limits and policy by themselves, whatever container they are for.
+pub(super) fn check_limits(wanted: &mut HostConfig) -> Result<(), Error> {
+    check_restart(&wanted.restart_policy)?;
+    // Swap alone changes the one of a container that has a limit of memory.
+    if wanted.memory == 0 {
+        wanted.memory_swap = 0;
+    }
+    resources::check(Machine::this(), wanted, &mut Vec::new())
+}
+
 /// Checks limits and policy that are to replace those of a container; warnings as above.
 pub(super) fn check_update(host: &mut HostConfig) -> Result<Vec<String>, Error> {
     let mut warnings = Vec::new();
