@@ -2,9 +2,10 @@
 export CONEX_HOST=unix:///run/conex.sock CONEX_NO_AUTOSTART=1
 
 start_engine() {
+	rm -f /tmp/ready
 	mkfifo /tmp/ready
 	/conex daemon --auto-start --data-root /var/lib/conex --exec-root /run/conex -H "$CONEX_HOST" \
-		--pidfile /run/conex.pid >/tmp/ready 2>/tmp/daemon.log &
+		--pidfile /run/conex.pid >/tmp/ready 2>>/tmp/daemon.log &
 	engine=$!
 	read -r ready </tmp/ready
 	[ "$ready" = ready ] || { cat /tmp/daemon.log; false; }
