@@ -2,7 +2,7 @@
 # Makes what the tests need and what cargo cannot build: Debian packages, root
 # file systems as tar files, a kernel for the virtual machine.
 #
-#     tests/fixtures.sh [packages] [busybox] [debian] [nginx] [redis] [kernel]      (these by default)
+#     tests/fixtures.sh [packages] [busybox] [debian] [nginx] [redis] [compose2] [kernel]      (these by default)
 #     tests/fixtures.sh tomcat      (over 200 MB with its Java: only where it is asked for)
 #
 # Everything lands in $CARGO_TARGET_DIR (target/) under fixtures/ and vm/, is
@@ -151,6 +151,34 @@ make_tomcat() {
 		grep -q cachingAllowed etc/tomcat10/context.xml'
 }
 
+# Compose 2, which Debian has since trixie: fetched from that release beside the
+# machine's own, whatever that is, and not installed.
+make_compose2() {
+	[ -f "$fixtures/docker-compose-2" ] && return
+	command -v apt-get >/dev/null && command -v dpkg >/dev/null || { note "no apt-get, so no docker-compose"; return 1; }
+	local keyring=/usr/share/keyrings/debian-archive-keyring.gpg mirror work
+	mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' 'Label: Debian' 2>/dev/null | head -n 1)
+	[ -n "$mirror" ] && [ -f $keyring ] || { note "no mirror of Debian is known here, so no docker-compose"; return 1; }
+	work=$(mktemp -d "$fixtures/compose2.XXXXXX")
+	if ! unpack_compose2 "$work" "deb [signed-by=$keyring] $mirror trixie main" >"$work/log" 2>&1; then
+		note "cannot fetch docker-compose: $(tail -n 1 "$work/log")"
+		rm -rf "$work"
+		return 1
+	fi
+	mv "$work/tree/usr/libexec/docker/cli-plugins/docker-compose" "$fixtures/docker-compose-2"
+	rm -rf "$work"
+}
+unpack_compose2() {
+	local work=$1 options
+	mkdir -p "$work/lists/partial" "$work/cache/archives/partial" || return 1
+	echo "$2" >"$work/sources.list"
+	options=(-qq -o Dir::Etc::sourcelist="$work/sources.list" -o Dir::Etc::sourceparts=/dev/null
+		-o Dir::State::lists="$work/lists" -o Dir::Cache="$work/cache" -o Debug::NoLocking=1 -o APT::Sandbox::User=root)
+	apt-get "${options[@]}" update 9>&- || return 1
+	(cd "$work" && apt-get "${options[@]}" download docker-compose 9>&-) || return 1
+	dpkg -x "$work"/docker-compose_*.deb "$work/tree"
+}
+
 # Debian's cloud kernel and its modules, unpacked and not installed
 make_kernel() {
 	[ -f "$vm/kernel/vmlinuz" ] && return
@@ -173,11 +201,11 @@ make_kernel() {
 kernel_package() { apt-cache depends linux-image-cloud-amd64 2>/dev/null | sed -n 's/.*Depends: \(linux-image-.*\)/\1/p' | head -n 1; }
 fetch() { (cd "$1" && apt-get download -qq "$2" >/dev/null 2>&1); }
 
-[ $# -gt 0 ] || set -- packages busybox debian nginx redis kernel
+[ $# -gt 0 ] || set -- packages busybox debian nginx redis compose2 kernel
 status=0
 for fixture; do
 	case $fixture in
-	packages | busybox | debian | nginx | redis | tomcat | kernel) "make_$fixture" || status=1 ;;
+	packages | busybox | debian | nginx | redis | tomcat | compose2 | kernel) "make_$fixture" || status=1 ;;
 	*) note "unknown fixture: $fixture"; exit 2 ;;
 	esac
 done

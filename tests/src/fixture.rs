@@ -21,6 +21,8 @@ pub enum Fixture {
     Redis,
     /// The same of Debian's Tomcat with its Java, over 200 MB.
     Tomcat,
+    /// Compose 2, a program of its own and a plugin.
+    Compose2,
     /// The kernel of the test machine and its modules.
     Kernel,
 }
@@ -34,6 +36,7 @@ pub fn make(fixture: Fixture) -> Result<PathBuf, String> {
         Fixture::Nginx => ("nginx", "fixtures/nginx.tar"),
         Fixture::Redis => ("redis", "fixtures/redis.tar"),
         Fixture::Tomcat => ("tomcat", "fixtures/tomcat.tar"),
+        Fixture::Compose2 => ("compose2", "fixtures/docker-compose-2"),
         Fixture::Kernel => ("kernel", "vm/kernel/vmlinuz"),
     };
     let path = workspace::target().join(path);

@@ -1,5 +1,5 @@
-//! The Docker SDKs for Python and Node against the real engine: the scripts in
-//! `tests/sdk/`, and the integration suite the Python SDK came with, each on an
+//! The Docker SDKs for Python and Node, and testcontainers of both, against the
+//! real engine: the scripts in `tests/sdk/`, and the integration suite the Python SDK came with, each on an
 //! engine of its own.
 //!
 //! The SDKs are installed once into the target directory; where that cannot be
@@ -25,6 +25,9 @@ const SCRIPT_LIMIT: Duration = Duration::from_secs(180);
 
 /// The last release of the SDK whose source archive has its tests.
 const SUITE_VERSION: &str = "6.1.3";
+
+/// The last testcontainers for Node 18, which Debian has.
+const TESTCONTAINERS_VERSION: &str = "10";
 
 /// The interpreter that has the SDK, or why there is none.
 static PYTHON: LazyLock<Result<PathBuf, String>> = LazyLock::new(|| {
@@ -86,14 +89,22 @@ static SUITE: LazyLock<Result<PathBuf, String>> = LazyLock::new(|| {
 });
 
 /// The directory of modules that has dockerode, or why there is none.
-static NODE_MODULES: LazyLock<Result<PathBuf, String>> = LazyLock::new(|| {
+static NODE_MODULES: LazyLock<Result<PathBuf, String>> = LazyLock::new(|| npm("dockerode"));
+
+/// Installs a package of Node's and gives the directory of modules that has it.
+fn npm(package: &str) -> Result<PathBuf, String> {
     if workspace::program("node").is_none() {
         return Err("no node here".into());
     }
-    let home = workspace::target().join("node");
+    let name = package.split('@').next().unwrap_or(package);
+    let folder = match name {
+        "dockerode" => "node".to_owned(),
+        other => format!("node-{other}"),
+    };
+    let home = workspace::target().join(&folder);
     let modules = home.join("node_modules");
-    let _lock = lock("node.lock")?;
-    if modules.join("dockerode/package.json").is_file() {
+    let _lock = lock(&format!("{folder}.lock"))?;
+    if modules.join(name).join("package.json").is_file() {
         return Ok(modules);
     }
     let Some(npm) = workspace::program("npm") else {
@@ -104,10 +115,24 @@ static NODE_MODULES: LazyLock<Result<PathBuf, String>> = LazyLock::new(|| {
     install
         .args(["install", "--no-audit", "--no-fund", "--silent", "--prefix"])
         .arg(&home)
-        .arg("dockerode");
+        .arg(package);
     succeed(install)?;
     Ok(modules)
+}
+
+/// The interpreter that has testcontainers too, or why there is none.
+static TESTCONTAINERS: LazyLock<Result<PathBuf, String>> = LazyLock::new(|| {
+    let python = PYTHON.clone()?;
+    let _lock = lock("testcontainers.lock")?;
+    if !imports(&python, "testcontainers.core.wait_strategies") {
+        pip(&python, &["install", "testcontainers"])?;
+    }
+    Ok(python)
 });
+
+/// The directory of modules that has testcontainers, or why there is none.
+static NODE_TESTCONTAINERS: LazyLock<Result<PathBuf, String>> =
+    LazyLock::new(|| npm(&format!("testcontainers@{TESTCONTAINERS_VERSION}")));
 
 /// Test programs of other packages may run at the same time.
 fn lock(name: &str) -> Result<std::fs::File, String> {
@@ -183,7 +208,9 @@ fn script(
         .arg(tar)
         .args(arguments)
         .env("HOME", engine.root().join("home"))
-        .env("DOCKER_HOST", engine.host());
+        .env("DOCKER_HOST", engine.host())
+        // Its image is not here: what is left behind is the script's fault.
+        .env("TESTCONTAINERS_RYUK_DISABLED", "true");
     process::output_limited(command, b"", SCRIPT_LIMIT)
 }
 
@@ -194,7 +221,16 @@ fn python(name: &str) -> Option<Output> {
 
 /// The same with more arguments.
 fn python_with(name: &str, arguments: &[&str]) -> Option<Output> {
-    let mut command = Command::new(installed(&PYTHON)?);
+    python_of(&PYTHON, name, arguments)
+}
+
+/// The same with an interpreter that has more.
+fn python_of(
+    interpreter: &LazyLock<Result<PathBuf, String>>,
+    name: &str,
+    arguments: &[&str],
+) -> Option<Output> {
+    let mut command = Command::new(installed(interpreter)?);
     let (engine, tar) = engine()?;
     command.env_clear();
     Some(script(command, name, &engine, &tar, arguments))
@@ -308,18 +344,44 @@ fn a_container_is_attached_to_by_websocket_under_the_python_sdk() {
 }
 
 #[test]
-fn containers_live_under_dockerode() {
-    let Some(modules) = installed(&NODE_MODULES) else {
-        return;
-    };
-    let Some((engine, tar)) = engine() else {
-        return;
-    };
+fn containers_of_tests_live_under_testcontainers_for_python() {
+    if let Some(output) = python_of(&TESTCONTAINERS, "testcontainers_core.py", &[]) {
+        assert_eq!(output.code, Some(0), "{output}");
+        assert!(
+            output
+                .stdout
+                .contains("a_network_joins_containers_and_goes"),
+            "{output}"
+        );
+    }
+}
+
+/// Runs a script of Node's on an engine of its own.
+fn node(packages: &LazyLock<Result<PathBuf, String>>, name: &str) -> Option<Output> {
+    let modules = installed(packages)?;
+    let (engine, tar) = engine()?;
     let mut command = Command::new(workspace::program("node").expect("it was found before"));
     command.env("NODE_PATH", modules);
-    let output = script(command, "dockerode.js", &engine, &tar, &[]);
-    assert_eq!(output.code, Some(0), "{output}");
-    assert!(output.stdout.contains("keeps_volumes"), "{output}");
+    Some(script(command, name, &engine, &tar, &[]))
+}
+
+#[test]
+fn containers_live_under_dockerode() {
+    if let Some(output) = node(&NODE_MODULES, "dockerode.js") {
+        assert_eq!(output.code, Some(0), "{output}");
+        assert!(output.stdout.contains("keeps_volumes"), "{output}");
+    }
+}
+
+#[test]
+fn containers_of_tests_live_under_testcontainers_for_node() {
+    if let Some(output) = node(&NODE_TESTCONTAINERS, "testcontainers.js") {
+        assert_eq!(output.code, Some(0), "{output}");
+        assert!(
+            output.stdout.contains("imagesAreMadeOfContainers"),
+            "{output}"
+        );
+    }
 }
 
 /// The files of the SDK's own suite that concern what this engine has.

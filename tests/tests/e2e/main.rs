@@ -7,6 +7,7 @@ mod attach;
 mod bad_input;
 mod changes;
 mod churn;
+mod compose_project;
 mod contexts;
 mod control;
 mod cp;
