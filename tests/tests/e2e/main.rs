@@ -35,6 +35,7 @@ mod network_publish;
 mod network_survival;
 mod network_user;
 mod podman;
+mod policies;
 mod power;
 mod power_unflushed;
 mod registry;

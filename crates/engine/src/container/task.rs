@@ -54,6 +54,8 @@ struct Task {
     /// When the monitor should have reported the end of a killed container.
     report_by: Option<Instant>,
     restart_at: Option<Instant>,
+    /// Restarts in a row by its policy, since it last ran for a while.
+    quick_ends: u32,
     /// Its end is half of a restart.
     is_kept: bool,
     watch: health::Watch,
@@ -92,6 +94,7 @@ pub(crate) fn spawn(
         kill_at: None,
         report_by: None,
         restart_at: None,
+        quick_ends: 0,
         is_kept: false,
         pending: Vec::new(),
         attaching: VecDeque::new(),

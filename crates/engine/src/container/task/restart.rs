@@ -8,6 +8,19 @@ use tokio::time::Instant;
 use super::Task;
 use crate::container::state::Change;
 
+/// Whoever runs so long is not failing at its start.
+const LONG_ENOUGH: Duration = Duration::from_secs(10);
+/// The first pause.
+const SHORTEST: Duration = Duration::from_millis(100);
+/// No pause is longer.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// The pause before a restart after so many of them in a row that were over soon.
+fn pause_after(quick_ends: u32) -> Duration {
+    // 2^10 of the shortest are more than the longest.
+    (SHORTEST * (1 << quick_ends.min(10))).min(LONGEST)
+}
+
 impl Task {
     /// COMPAT D2.8: 100 ms, doubled up to a minute, from the start again when
     /// the container ran for ten seconds.
@@ -26,13 +39,23 @@ impl Task {
         if !wanted || self.engine.is_leaving() {
             return;
         }
-        let doublings = if ran >= Duration::from_secs(10) {
-            0
-        } else {
-            state.restart_count.min(10)
-        };
-        let pause = Duration::from_millis(100 << doublings).min(Duration::from_secs(60));
+        if ran >= LONG_ENOUGH {
+            self.quick_ends = 0;
+        }
+        let pause = pause_after(self.quick_ends);
+        self.quick_ends = self.quick_ends.saturating_add(1);
         self.fact(Change::RestartPlanned).await;
         self.restart_at = Some(Instant::now() + pause);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_a_minute() {
+        let pauses = [0, 1, 2, 9, 10, 1000].map(|ends| pause_after(ends).as_millis());
+        assert_eq!(pauses, [100, 200, 400, 51_200, 60_000, 60_000]);
     }
 }

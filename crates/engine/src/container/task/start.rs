@@ -27,7 +27,8 @@ impl Task {
                     "container is marked for removal and cannot be started",
                 ));
             }
-            Phase::Created | Phase::Exited | Phase::Restarting => {}
+            Phase::Created | Phase::Exited => self.quick_ends = 0,
+            Phase::Restarting => {}
         }
         self.restart_at = None;
         self.is_kept = false;
