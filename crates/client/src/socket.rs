@@ -4,6 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
@@ -11,6 +12,9 @@ use tokio_rustls::client::TlsStream;
 
 use crate::host::Host;
 use crate::tls::blocking::{self, Half};
+
+/// How often a silent engine is asked whether it is there, as by Docker's client.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
 /// A connection to an engine.
 #[derive(Debug)]
@@ -25,6 +29,7 @@ async fn tcp(authority: &str) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(authority).await?;
     // Requests are written in one piece; waiting for more only delays keystrokes.
     stream.set_nodelay(true)?;
+    conex_sys::socket::keep_alive(&stream, KEEP_ALIVE)?;
     Ok(stream)
 }
 

@@ -8,6 +8,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 use thiserror::Error;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
@@ -23,6 +24,9 @@ const MAX_INHERITED: i32 = 64;
 
 /// Port of `tcp://` without one.
 const DEFAULT_TCP_PORT: u16 = 2375;
+
+/// How often a silent client is asked whether it is there, as Go's servers do.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// Groups a socket is given to when none is named, the first that exists.
 const DEFAULT_GROUPS: [&str; 2] = ["docker", "conex"];
@@ -198,6 +202,7 @@ impl Open {
             Self::Tcp { listener, tls } => {
                 let (socket, _) = listener.accept().await?;
                 socket.set_nodelay(true)?;
+                conex_sys::socket::keep_alive(&socket, KEEP_ALIVE)?;
                 Ok(Newcomer::Tcp(socket, tls.clone()))
             }
         }
@@ -439,6 +444,27 @@ mod tests {
         let error = unix(&path).open(None).await.unwrap_err();
         assert!(matches!(error, ListenError::NotASocket(_)), "{error}");
         assert_eq!(fs::read(&path).unwrap(), b"data");
+    }
+
+    #[tokio::test]
+    async fn silent_clients_of_tcp_are_asked_whether_they_are_there() {
+        use rustix::net::sockopt;
+        let mut open = Listener::Tcp("127.0.0.1:0".into())
+            .open(None)
+            .await
+            .unwrap();
+        let Some(Open::Tcp { listener, .. }) = open.first() else {
+            panic!("{open:?}");
+        };
+        let address = listener.local_addr().unwrap();
+        let (client, accepted) =
+            tokio::join!(tokio::net::TcpStream::connect(address), open[0].accept());
+        let Newcomer::Tcp(socket, None) = accepted.unwrap() else {
+            panic!("it is another kind of client");
+        };
+        assert!(sockopt::socket_keepalive(&socket).unwrap());
+        assert_eq!(sockopt::tcp_keepidle(&socket).unwrap(), KEEP_ALIVE);
+        drop((client, open.pop()));
     }
 
     #[tokio::test]

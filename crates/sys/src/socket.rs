@@ -9,7 +9,10 @@ use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::sockopt::{
+    Timeout, set_socket_keepalive, set_socket_timeout, set_tcp_keepcnt, set_tcp_keepidle,
+    set_tcp_keepintvl,
+};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, recvmsg, sendmsg,
@@ -18,6 +21,16 @@ use rustix::net::{
 
 /// Descriptors one message may carry; the kernel's own limit is 253.
 pub const MAX_FDS: usize = 32;
+
+/// Asks the other end of a TCP connection every so often whether it is there; after nine questions without an
+/// answer the connection is broken. Keeps what lies between from forgetting a silent connection (tcp(7)).
+pub fn keep_alive(socket: impl AsFd, interval: Duration) -> Result<(), Errno> {
+    let socket = socket.as_fd();
+    set_tcp_keepidle(socket, interval)?;
+    set_tcp_keepintvl(socket, interval)?;
+    set_tcp_keepcnt(socket, 9)?;
+    set_socket_keepalive(socket, true)
+}
 
 /// A pair of connected sockets, close-on-exec.
 pub fn pair(kind: SocketType) -> Result<(OwnedFd, OwnedFd), Errno> {
