@@ -235,6 +235,49 @@ fn files_below(dir: &Path) -> Vec<PathBuf> {
     files
 }
 
+#[test]
+fn the_compatibility_page_names_only_tests_that_exist() {
+    let page = fs::read_to_string(workspace::root().join("docs/compat.md"))
+        .expect("the page is part of the tree");
+    let scripts = fs::read_dir(workspace::root().join("tests/sdk")).expect("there are scripts");
+    let mut code: Vec<String> = rust_files().map(|file| file.text).collect();
+    code.extend(
+        scripts
+            .flatten()
+            .filter_map(|entry| fs::read_to_string(entry.path()).ok()),
+    );
+    // Every function's name, of Rust and of Python; `$case` of a macro is none.
+    let functions: std::collections::BTreeSet<&str> = code
+        .iter()
+        .flat_map(|text| text.lines())
+        .filter_map(|line| {
+            let words = line.trim_start();
+            let (_, rest) = words.split_once("fn ").or(words.split_once("def "))?;
+            rest.split(['(', '<']).next()
+        })
+        .collect();
+    let mut named = 0;
+    let mut has_tests = false;
+    let mut missing = Vec::new();
+    for line in page.lines().filter(|line| line.starts_with('|')) {
+        let cells: Vec<&str> = line.trim_matches('|').split(" | ").collect();
+        let last = cells.last().expect("a line has a cell").trim();
+        if cells[0].trim() == "#" {
+            has_tests = last == "Test";
+        } else if has_tests && !line.starts_with("|---") {
+            let names: Vec<&str> = last.split('`').skip(1).step_by(2).collect();
+            if names.is_empty() {
+                missing.push(format!("no test is named for {}", cells[0]));
+            }
+            named += names.len();
+            let unknown = names.into_iter().filter(|name| !functions.contains(name));
+            missing.extend(unknown.map(|name| format!("no test is called {name}")));
+        }
+    }
+    assert!(named > 0, "the page names no test");
+    complain(missing.into_iter());
+}
+
 /// Lines with their numbers, without comments.
 fn numbered_code(text: &str) -> impl Iterator<Item = (usize, &str)> {
     text.lines()

@@ -4,7 +4,8 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 
 use conex_tests::archive;
-use conex_tests::client::Cli;
+use conex_tests::client::{Cli, Client, with_busybox};
+use conex_tests::http;
 use conex_tests::under_both_clients;
 
 under_both_clients! {
@@ -73,4 +74,30 @@ fn an_archive_is_fetched_from_a_url(cli: &Cli<'_>) {
     let told = cli.fails(1, &["import", "http://127.0.0.1:1/x", "broken"]);
     assert!(told.contains("connection refused"), "{told}");
     assert_eq!(cli.ok(&["images", "-q"]).lines().count(), images);
+}
+
+#[test]
+fn a_failure_under_way_is_told_in_the_stream() {
+    with_busybox(Client::Conex, |cli| {
+        // The second member says that there is more of it than comes.
+        let mut tar = archive::layer("cut", b"x\n");
+        tar.truncate(tar.len() - 1024);
+        let whole = archive::layer("more", b"y\n");
+        tar.extend_from_slice(&whole[..513]);
+        let answer = http::request(
+            &cli.engine.socket(),
+            "POST",
+            "/images/create?fromSrc=-&repo=cut",
+            &[("Content-Type", "application/x-tar")],
+            Some(&tar),
+        )
+        .expect("the engine answers");
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let text = answer.text();
+        let last = text.lines().last().expect("it says something");
+        let told: serde_json::Value = serde_json::from_str(last).expect("a message is JSON");
+        assert_eq!(told["error"], told["errorDetail"]["message"], "{text}");
+        assert!(told["error"].is_string(), "{text}");
+        assert_eq!(cli.ok(&["images", "-q", "-a"]).lines().count(), 1);
+    });
 }
