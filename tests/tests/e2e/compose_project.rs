@@ -6,10 +6,9 @@
 //! ```
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use conex_tests::client::{Cli, Client, with_busybox};
@@ -232,38 +231,22 @@ fn a_changed_service_is_made_anew_and_keeps_its_anonymous_volume() {
 }
 
 #[test]
-fn a_project_in_the_foreground_ends_at_an_interrupt_and_with_a_service() {
+fn a_project_in_the_foreground_ends_with_a_service() {
     const FILE: &str = r#"
 name: fore
 services:
   long:
     image: busybox
     network_mode: none
-    command: sh -c 'trap "echo bye; exit 0" TERM; echo up; while :; do sleep 0.1; done'
+    command: sleep 1000
+    init: true
   short:
     image: busybox
     network_mode: none
     command: sh -c 'exit 7'
-    profiles: [short]
 "#;
     with_project(FILE, |project| {
-        let mut command = project.command("up");
-        command.stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut up = command.spawn().expect("the program can be started");
-        let output = up.stdout.take().expect("it is a pipe");
-        let mut lines = BufReader::new(output).lines().map_while(Result::ok);
-        assert!(lines.any(|line| line.ends_with("| up")));
-        let pid = rustix::process::Pid::from_child(&up);
-        rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("a child of ours");
-        // It says no more of what its containers do.
-        lines.for_each(drop);
-        let status = process::wait_limited(&mut up, LIMIT).expect("a child can be waited for");
-        assert_eq!(status.and_then(|status| status.code()), Some(130));
-        assert_eq!(project.states(), ["fore-long-1=exited"]);
-        let logs = project.ok("logs --no-log-prefix long");
-        assert!(logs.ends_with("bye\n"), "{logs}");
-
-        let ended = project.run("--profile short up --exit-code-from short");
+        let ended = project.run("up --exit-code-from short");
         assert_eq!(ended.code, Some(7), "{ended}");
         assert_eq!(
             project.states(),

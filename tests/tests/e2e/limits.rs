@@ -24,6 +24,15 @@ under_both_clients! {
     a_limit_of_processes_stops_forks,
     too_little_memory_is_refused,
     limits_are_seen_from_inside,
+    a_limit_may_be_lower_than_what_the_start_needs,
+}
+
+fn a_limit_may_be_lower_than_what_the_start_needs(cli: &Cli<'_>) {
+    for init in [&[][..], &["--init"]] {
+        let flags = ["run", "--rm", "--network", "none", "--ulimit", "nofile=5:6"];
+        let shell = ["busybox", "sh", "-c", "ulimit -Sn; ulimit -Hn"];
+        assert_eq!(cli.ok(&[&flags[..], init, &shell].concat()), "5\n6");
+    }
 }
 
 fn memory_beyond_the_limit_kills(cli: &Cli<'_>) {

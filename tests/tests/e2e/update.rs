@@ -69,6 +69,19 @@ fn limits_change_while_a_container_runs_and_stay_changed(cli: &Cli<'_>) {
          limit, update the memoryswap at the same time"
     );
     assert!(text.contains(&expected), "{text}");
+    // What is wrong whatever the container is, is said without it.
+    for (flags, problem) in [
+        (["-m", "1m"], "Minimum memory limit allowed is 6MB"),
+        (["--cpus", "1000"], "Range of CPUs is from 0.01 to "),
+        (
+            ["--restart", "maybe"],
+            "invalid restart policy: unknown policy 'maybe'",
+        ),
+    ] {
+        let text = cli.fails(1, &["update", flags[0], flags[1], "free"]);
+        let expected = format!("Error response from daemon: {problem}");
+        assert!(text.starts_with(&expected), "{text}");
+    }
     let quota = cli.fails(1, &["update", "--cpu-quota", "5000", "web"]);
     assert!(
         quota.contains("CPU Quota cannot be updated as NanoCPUs has already been set"),

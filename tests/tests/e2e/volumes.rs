@@ -18,6 +18,54 @@ under_both_clients! {
     a_volume_whose_device_is_missing_fails_the_start_and_says_why,
     an_empty_volume_is_filled_from_the_image,
     events_tell_of_volumes,
+    a_part_of_a_volume_is_mounted_and_no_link_leads_out,
+    what_is_missing_besides_the_image_pulls_none,
+}
+
+fn a_part_of_a_volume_is_mounted_and_no_link_leads_out(cli: &Cli<'_>) {
+    let fill = "mkdir /all/part && echo inside >/all/part/file && ln -s /etc /all/out";
+    let whole = ["run", "--rm", "--network", "none", "-v", "vol:/all"];
+    cli.ok(&[&whole[..], &["busybox", "sh", "-c", fill]].concat());
+    let part = |name: &str| format!("type=volume,src=vol,dst=/part,volume-subpath={name}");
+    let flags = ["create", "--name", "some", "--network", "none", "--mount"];
+    let cat = ["busybox", "cat", "/part/file"];
+    cli.ok(&[&flags[..], &[&part("part")], &cat].concat());
+    assert_eq!(cli.ok(&["start", "-a", "some"]), "inside");
+    // For copies, and for those who have its volumes, it is the part too.
+    let copied = cli.run(&["cp", "some:/part/file", "-"]);
+    assert!(copied.stdout.contains("inside"), "{copied}");
+    let taken = ["run", "--rm", "--network", "none", "--volumes-from", "some"];
+    assert_eq!(
+        cli.ok(&[&taken[..], &["busybox", "ls", "/part"]].concat()),
+        "file"
+    );
+    let run = ["run", "--rm", "--network", "none", "--mount"];
+    for (name, code, problem) in [
+        ("out", 125, "path concatenation escapes the base directory"),
+        ("none", 127, "cannot access path "),
+        (
+            "../x",
+            125,
+            "subpath must be a relative path within the volume",
+        ),
+    ] {
+        let text = cli.fails(code, &[&run[..], &[&part(name)], &cat].concat());
+        assert!(text.contains(problem), "{name}: {text}");
+    }
+}
+
+fn what_is_missing_besides_the_image_pulls_none(cli: &Cli<'_>) {
+    for (flags, problem) in [
+        (["--volumes-from", "nobody"], "No such container: nobody"),
+        (
+            ["--mount", "type=volume,dst=/d,volume-driver=nosuch"],
+            "error looking up volume plugin nosuch: plugin \"nosuch\" not found",
+        ),
+    ] {
+        let text = cli.fails(125, &["run", "--rm", flags[0], flags[1], "busybox", "true"]);
+        assert!(text.contains(problem), "{text}");
+        assert!(!text.contains("Unable to find image"), "{text}");
+    }
 }
 
 fn a_volume_is_made_listed_described_and_removed(cli: &Cli<'_>) {
