@@ -26,8 +26,6 @@ pub struct Repository {
     sessions: Vec<Session>,
     preferred: AtomicUsize,
     access: Access,
-    /// Repository of the same registry that blobs may be mounted from.
-    mount_from: Option<String>,
 }
 
 impl Repository {
@@ -43,7 +41,6 @@ impl Repository {
             sessions,
             preferred: AtomicUsize::new(0),
             access,
-            mount_from: None,
         }
     }
 
@@ -53,22 +50,12 @@ impl Repository {
         &self.reference
     }
 
-    /// The same, with tokens that also read another repository of the registry, for mounting blobs out of it.
-    #[must_use]
-    pub fn mounting_from(mut self, repository: &str) -> Self {
-        self.mount_from = Some(repository.to_owned());
-        self
-    }
-
-    /// Scopes of the token that requests to a host need.
+    /// Scope of the token that requests to a host need.
     pub(crate) fn scope(&self, session: &Session) -> String {
         let repository = &session.endpoint.repository;
-        match (self.access, &self.mount_from) {
-            (Access::Pull, _) => format!("repository:{repository}:pull"),
-            (Access::Push, None) => format!("repository:{repository}:pull,push"),
-            (Access::Push, Some(other)) => {
-                format!("repository:{other}:pull repository:{repository}:pull,push")
-            }
+        match self.access {
+            Access::Pull => format!("repository:{repository}:pull"),
+            Access::Push => format!("repository:{repository}:pull,push"),
         }
     }
 

@@ -91,7 +91,12 @@ impl Repository {
         let mounting = digest.zip(mount_from);
         let mut round = self.round(|_| true);
         while let Some(session) = round.next() {
-            if let Some(answer) = round.heard(self.ask_for_place(session, mounting).await)? {
+            let mut asked = self.ask_for_place(session, mounting).await;
+            // Who may not read the other repository, or asks a registry that mounts nothing, can still send the blob.
+            if mounting.is_some() && asked.as_ref().is_err_and(|error| !error.is_transient()) {
+                asked = self.ask_for_place(session, None).await;
+            }
+            if let Some(answer) = round.heard(asked)? {
                 return Ok(answer);
             }
         }
@@ -103,9 +108,11 @@ impl Repository {
         session: &Session,
         mounting: Option<(&Digest, &str)>,
     ) -> Result<Started, Error> {
-        let scope = self.scope(session);
+        let mut scope = self.scope(session);
         let mut url = session.endpoint.url("blobs/uploads/")?;
         if let Some((digest, from)) = mounting {
+            // A token that also reads the other repository; for this request alone, since it may not be given.
+            scope = format!("repository:{from}:pull {scope}");
             url.query_pairs_mut()
                 .append_pair("mount", digest.as_str())
                 .append_pair("from", from);

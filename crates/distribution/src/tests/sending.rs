@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use conex_spec::digest::Digest;
@@ -70,7 +71,7 @@ async fn a_blob_of_another_repository_is_mounted() {
     })
     .await;
     let digest = descriptor().digest;
-    let repository = repository(&registry).await.mounting_from("b/c");
+    let repository = repository(&registry).await;
     let started = repository
         .start_upload(Some(&digest), Some("b/c"))
         .await
@@ -82,6 +83,37 @@ async fn a_blob_of_another_repository_is_mounted() {
         target,
         &format!("/v2/a/blobs/uploads/?mount=sha256%3A{hex}&from=b%2Fc")
     );
+}
+
+#[tokio::test]
+async fn a_blob_is_sent_where_the_other_repository_may_not_be_read() {
+    let address = Arc::new(OnceLock::new());
+    let realm: Arc<OnceLock<String>> = Arc::clone(&address);
+    let registry = Server::start(move |request| {
+        let query = request.target.split_once('?').map(|(_, query)| query);
+        match (&*request.method, query.unwrap_or_default()) {
+            // The token server refuses whoever asks for both, and gives the other.
+            ("GET", scopes) if scopes.contains("b%2Fc") => Reply::new(403, ""),
+            ("GET", _) => Reply::new(200, r#"{"token":"t"}"#),
+            _ if request.header("authorization") != "Bearer t" => Reply::new(401, "").with(
+                "www-authenticate",
+                format!("Bearer realm=\"http://{}/token\"", realm.get().unwrap()),
+            ),
+            ("HEAD", _) => Reply::new(404, ""),
+            _ => Reply::new(202, "").with("location", "/v2/a/blobs/uploads/u"),
+        }
+    })
+    .await;
+    address.set(registry.address.clone()).unwrap();
+    let repository = repository(&registry).await;
+    let digest = descriptor().digest;
+    let started = repository
+        .start_upload(Some(&digest), Some("b/c"))
+        .await
+        .unwrap();
+    assert!(matches!(started, Started::Upload(_)));
+    let posts: Vec<String> = registry.lines();
+    assert_eq!(posts.last().unwrap(), "POST /v2/a/blobs/uploads/");
 }
 
 #[tokio::test]

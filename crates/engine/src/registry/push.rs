@@ -202,10 +202,7 @@ impl Push {
         }
         let registries = &self.engine.remote.registries;
         let repository = registries.push(name, &self.credentials).await;
-        let mut repository = repository.map_err(|e| refused(&e))?;
-        if let Some(from) = sibling(name, &layers) {
-            repository = repository.mounting_from(&from);
-        }
+        let repository = repository.map_err(|e| refused(&e))?;
         let sent = self.send_layers(image, name, &repository, layers).await?;
         let blobs: HashMap<&Digest, &Sent> = sent.iter().map(|s| (&s.diff_id, s)).collect();
         let descriptors: Vec<Descriptor> = image
@@ -520,22 +517,6 @@ impl Layer {
             .find(|other| other.domain() == name.domain() && other.path() != name.path())
             .map(|other| other.path().to_owned())
     }
-}
-
-/// The repository that most layers can be mounted from: a token is for one besides the image's own.
-fn sibling(name: &Reference, layers: &[Layer]) -> Option<String> {
-    let mut counts: HashMap<String, usize> = HashMap::new();
-    for layer in layers {
-        for (blob, _) in layer.candidates() {
-            if let Some(from) = layer.sibling(name, &blob.digest) {
-                *counts.entry(from).or_default() += 1;
-            }
-        }
-    }
-    counts
-        .into_iter()
-        .max_by_key(|(_, count)| *count)
-        .map(|(from, _)| from)
 }
 
 /// What a registry says to a push.

@@ -97,8 +97,8 @@ impl<'a> Remote<'a> {
         entries: &[Entry],
         bytes: Vec<u8>,
     ) -> Result<(Vec<Reference>, Digest), CliError> {
-        let registries = self.registries(list);
-        let credentials = self.credentials(list);
+        let repository = self.registries(list);
+        let repository = repository.push(list, &self.credentials(list)).await?;
         let mut pushed = Vec::new();
         for entry in entries {
             let origin = super::named(&entry.name)?;
@@ -113,8 +113,6 @@ impl<'a> Remote<'a> {
             if origin.name() == list.name() {
                 continue;
             }
-            let repository = registries.push(list, &credentials).await?;
-            let repository = repository.mounting_from(origin.path());
             for blob in entry.blobs() {
                 let digest: Digest = blob
                     .parse()
@@ -129,7 +127,6 @@ impl<'a> Remote<'a> {
                 .await?;
             pushed.push(list.clone().without_tag().with_digest(digest.clone()));
         }
-        let repository = registries.push(list, &credentials).await?;
         let tag = list.tag().unwrap_or_default();
         let digest = repository
             .put_manifest(tag, type_of_list(entries), &Bytes::from(bytes))
