@@ -65,6 +65,9 @@ pub(crate) struct Images {
     init: std::sync::Mutex<()>,
     /// See [`layer`].
     layering: std::sync::Mutex<()>,
+    /// A commit and what it changes in memory are one step for other commits.
+    /// Taken last.
+    committing: std::sync::Mutex<()>,
     /// How the layers' archives come back.
     recipes: Recipes,
 }
@@ -149,8 +152,15 @@ impl Images {
             known: RwLock::new(known),
             init: std::sync::Mutex::default(),
             layering: std::sync::Mutex::default(),
+            committing: std::sync::Mutex::default(),
             recipes: Recipes::open(&root.recipes()).map_err(std::io::Error::other)?,
         })
+    }
+
+    fn committing(&self) -> std::sync::MutexGuard<'_, ()> {
+        self.committing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn known(&self) -> RwLockReadGuard<'_, Known> {

@@ -38,6 +38,7 @@ mod podman;
 mod policies;
 mod power;
 mod power_unflushed;
+mod races;
 mod registry;
 mod registry_faults;
 mod registry_helpers;

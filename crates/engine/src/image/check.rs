@@ -89,6 +89,7 @@ impl Inner {
                 continue;
             }
             let row = id.clone();
+            let _committing = self.images.committing();
             let forgotten = self.images.db.run(move |db| {
                 for name in &names {
                     // Unless it has been given to another image since.

@@ -73,6 +73,7 @@ impl Inner {
             })
             .collect();
         let (ready, moved) = (fresh.clone(), settled.clone());
+        let _committing = self.images.committing();
         let before = self
             .images
             .db

@@ -30,6 +30,7 @@ impl Engine {
             tag => target.with_tag(tag).map_err(|e| invalid(&e))?,
         };
         let engine = Arc::clone(&self.inner);
+        let word = name.to_owned();
         blocking(move || {
             let (full, id, now) = (target.to_string(), image.id.to_string(), now_ns());
             let row = ReferenceRecord {
@@ -37,6 +38,11 @@ impl Engine {
                 image_id: id.clone(),
                 updated_ns: now,
             };
+            let _committing = engine.images.committing();
+            if !engine.images.known().images.contains_key(&id) {
+                // It has gone since it was found.
+                return Err(Error::no_image(&word));
+            }
             engine
                 .images
                 .db
@@ -170,10 +176,12 @@ impl Inner {
 
     fn untag(&self, names: &[&str], id: &str) -> Result<Vec<DeleteItem>, Error> {
         let rows: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let image = id.to_owned();
+        let _committing = self.images.committing();
         self.images
             .db
             .run(move |db| {
-                let delete = |row: &String| records::delete_reference(db, row).map(drop);
+                let delete = |row: &String| records::delete_reference_to(db, row, &image).map(drop);
                 rows.iter().try_for_each(delete)
             })
             .map_err(|e| Error::system("remove the name", &e))?;
@@ -183,7 +191,12 @@ impl Inner {
     /// Names that are out of the records leave the memory, and it is told.
     fn show_untagged(&self, names: &[&str], id: &str) -> Vec<DeleteItem> {
         let untagged = |full: &&str| {
-            self.images.known_mut().references.remove(*full);
+            let mut known = self.images.known_mut();
+            // Unless it has been given to another image since.
+            if known.references.get(*full).is_some_and(|(it, _)| it == id) {
+                known.references.remove(*full);
+            }
+            drop(known);
             let shown = familiar(full);
             self.image_event("untag", id, &shown);
             DeleteItem::untagged(shown)
@@ -261,13 +274,14 @@ impl Inner {
     fn remove_leaving(&self, leaving: &[Leaving]) -> Result<Vec<DeleteItem>, Error> {
         let row = |one: &Leaving| (one.image.id.to_string(), one.names.clone(), one.goes);
         let rows: Vec<(String, Vec<String>, bool)> = leaving.iter().map(row).collect();
+        let committing = self.images.committing();
         let gone: Vec<bool> = self
             .images
             .db
             .run(move |db| {
                 let remove = |(id, names, goes): &(String, Vec<String>, bool)| {
                     for name in names {
-                        records::delete_reference(db, name)?;
+                        records::delete_reference_to(db, name, id)?;
                     }
                     // Somebody may have given it another name meanwhile.
                     Ok(*goes && records::delete_image(db, id)? == Found::Yes)
@@ -295,6 +309,7 @@ impl Inner {
                 unused.push(layer);
             }
         }
+        drop(committing);
         self.images.drop_layers(self.driver.as_ref(), &unused)?;
         Ok(done)
     }
