@@ -378,3 +378,91 @@ fn the_deepest_image_runs_on_every_driver() {
         assert_eq!(engine.layer_directories().len(), 1, "{driver}");
     });
 }
+
+#[test]
+fn what_is_said_to_be_given_back_is_given_back_on_every_driver() {
+    on_each_driver(Client::Conex, |engine, client, driver| {
+        let free = |engine: &Engine| free_bytes(engine, driver);
+        let cli = engine.cli(client);
+        let noise =
+            |file: &str, mebibytes: usize| format!("head -c {mebibytes}m /dev/urandom >{file}");
+        // Two images that share a layer of 12 MiB, and a volume.
+        for (image, script, name) in [
+            ("busybox", noise("/low", 12), "low:1"),
+            ("low:1", noise("/one", 6), "one:1"),
+            ("low:1", noise("/two", 4), "two:1"),
+        ] {
+            let run = [
+                "run",
+                "--name",
+                "made",
+                "--network",
+                "none",
+                image,
+                "sh",
+                "-c",
+            ];
+            cli.ok(&[&run[..], &[&script]].concat());
+            cli.ok(&["commit", "made", name]);
+            cli.ok(&["rm", "made"]);
+        }
+        let script = noise("/vol/file", 8);
+        let run = [
+            "run",
+            "--rm",
+            "--network",
+            "none",
+            "-v",
+            "vol:/vol",
+            "busybox",
+            "sh",
+            "-c",
+        ];
+        cli.ok(&[&run[..], &[&script]].concat());
+        let usage = engine.api("GET", "/v1.50/system/df", None).json();
+        let of = |name: &str, member: &str| {
+            let images = usage["Images"].as_array().cloned().unwrap_or_default();
+            let has_name = |image: &&serde_json::Value| image["RepoTags"][0] == name;
+            let image = images.iter().find(has_name).cloned().unwrap_or_default();
+            image[member].as_u64().unwrap_or_default()
+        };
+        let base = of("busybox:latest", "Size");
+        let low = base + (12 << 20);
+        for (name, own) in [("one:1", 6 << 20), ("two:1", 4 << 20)] {
+            assert_eq!(of(name, "SharedSize"), low, "{driver}: {usage}");
+            assert_eq!(of(name, "Size"), low + own, "{driver}: {usage}");
+        }
+        assert_eq!(usage["LayersSize"], low + (10 << 20), "{driver}: {usage}");
+        let volume = usage["Volumes"][0]["UsageData"]["Size"].as_u64();
+        let room = 8 << 20..(8 << 20) + (64 << 10);
+        assert!(
+            volume.is_some_and(|bytes| room.contains(&bytes)),
+            "{driver}: {usage}"
+        );
+        // What is said, and what the file system has more of then.
+        let before = free(engine);
+        let gives = |args: &[&str], said: u64, at_most: u64| {
+            let start = free(engine);
+            let output = engine.cli(client).ok(args);
+            let gained = free(engine).saturating_sub(start);
+            let shown = format!("{driver}, {args:?}: {gained} of {said}: {output}");
+            assert!(gained + (1 << 20) >= said && gained <= at_most, "{shown}");
+        };
+        let exact = |bytes: u64| bytes + (2 << 20);
+        // Layers of vfs are whole trees.
+        let most = |bytes: u64, whole: u64| match driver {
+            "vfs" => exact(whole),
+            _ => exact(bytes),
+        };
+        gives(&["rmi", "two:1"], 4 << 20, most(4 << 20, low + (4 << 20)));
+        let said = low + (6 << 20);
+        // With the trees of both layers and of the init layer over the lower one.
+        gives(
+            &["image", "prune", "-a", "-f"],
+            said,
+            most(said, 4 * (low + (6 << 20))),
+        );
+        gives(&["volume", "prune", "-a", "-f"], 8 << 20, exact(8 << 20));
+        assert!(free(engine) > before, "{driver}");
+    });
+}
