@@ -26,6 +26,7 @@ mod images;
 mod import;
 mod init;
 mod isolation;
+mod large;
 mod lifecycle;
 mod limits;
 mod load;

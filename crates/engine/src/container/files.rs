@@ -159,7 +159,7 @@ impl Inner {
     ) -> Result<Files, Error> {
         loop {
             let state = container.state();
-            if state.removed || matches!(state.phase, Phase::Removing | Phase::Dead) {
+            if state.is_leaving() {
                 return Err(Error::conflict(format!(
                     "container {} is marked for removal: its files cannot be reached",
                     container.id()

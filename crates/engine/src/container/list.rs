@@ -68,7 +68,12 @@ impl Engine {
                 .entry((record.config.image.clone(), record.image_id.clone()))
                 .or_insert_with_key(|(word, id)| self.inner.images.shown_name(word, id))
                 .clone();
-            summaries.push(self.summary(&container, &state, image, now, options.size)?);
+            match self.summary(&container, &state, image, now, options.size) {
+                Ok(summary) => summaries.push(summary),
+                // It went while its files were counted.
+                Err(_) if container.state().is_leaving() => continue,
+                Err(error) => return Err(error),
+            }
             if limit == Some(summaries.len()) {
                 break;
             }

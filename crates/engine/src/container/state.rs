@@ -133,6 +133,11 @@ pub(crate) struct Illegal {
 }
 
 impl State {
+    /// Whether it is being removed or is gone.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.removed || matches!(self.phase, Phase::Removing | Phase::Dead)
+    }
+
     /// Whether its first process runs.
     pub(crate) fn is_running(&self) -> bool {
         self.phase == Phase::Running
