@@ -53,6 +53,10 @@ const CHANGES: &[Row] = &[
     (Shape::ImageInspect, v(44), |it| {
         add_members(it, json!({"Created": conex_api::ZERO_TIME}))
     }),
+    // docker-compose 1, if it speaks such a version, looks there for volumes.
+    (Shape::ImageInspect, v(45), |it| {
+        copy_member(it, "Config", "ContainerConfig")
+    }),
     (Shape::ImageInspect, v(48), |it| {
         drop_members(it, &["Descriptor", "Manifests"])
     }),
@@ -396,7 +400,9 @@ mod tests {
         assert_eq!(then["DockerVersion"], json!(""));
         assert_eq!(then["Config"].as_object().unwrap().len(), 8);
         assert_eq!(then.get("VirtualSize"), None);
+        assert_eq!(then.get("ContainerConfig"), None);
         let long_ago = image_inspect_for(v(40), &it);
+        assert_eq!(long_ago["ContainerConfig"], long_ago["Config"]);
         assert_eq!(long_ago["VirtualSize"], json!(5));
         assert_eq!(long_ago["Created"], json!("0001-01-01T00:00:00Z"));
         assert_eq!(long_ago["Config"].as_object().unwrap().len(), 17);

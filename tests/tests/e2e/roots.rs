@@ -41,6 +41,43 @@ fn with_debian(client: Client) {
         "/bin/su",
     ]);
     assert_eq!(setuid, "4755 0");
+
+    // Names of neighbours, as its own library asks for them.
+    let network = format!("names-{}", std::process::id());
+    cli.ok(&["network", "create", &network]);
+    let flags = ["run", "-d", "--name", "db", "--network", &network];
+    let sleep = ["--network-alias", "store", "debian:12", "sleep", "1000"];
+    cli.ok(&[&flags[..], &sleep].concat());
+    let said = cli.ok(&[
+        "run",
+        "--rm",
+        "--network",
+        &network,
+        "debian:12",
+        "sh",
+        "-c",
+        "getent ahostsv4 store | cut -d' ' -f1 | sort -u; getent hosts db; getent hosts $(getent hosts db | cut -d' ' -f1)",
+    ]);
+    let address = cli.inspect(
+        "db",
+        "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}",
+    );
+    let lines: Vec<Vec<&str>> = said
+        .lines()
+        .map(|line| line.split_whitespace().collect())
+        .collect();
+    let full_name = format!("db.{network}");
+    assert_eq!(
+        lines,
+        [
+            vec![address.as_str()],
+            vec![&address, "db"],
+            vec![&address, &full_name]
+        ],
+        "{said}"
+    );
+    cli.ok(&["rm", "-f", "db"]);
+    cli.ok(&["network", "rm", &network]);
     cli.ok(&["rmi", "debian:12"]);
     assert_eq!(engine.layer_directories(), Vec::<String>::new());
 }

@@ -110,7 +110,7 @@ impl Inside {
             let listener = bound(SocketType::STREAM)?;
             rustix::net::listen(&listener, BACKLOG)?;
             let ports = (port_of(&datagrams)?, port_of(&listener)?);
-            Nft::open()?.commit(rules(ports))?;
+            load(ports)?;
             Ok(Inside {
                 namespace,
                 datagrams,
@@ -133,12 +133,30 @@ fn port_of(socket: impl AsFd) -> Result<u16, Errno> {
 }
 
 /// `ports` are those of the datagrams and of the connections.
-fn rules(ports: (u16, u16)) -> Transaction {
+///
+/// Rules of a netkeeper that was killed are replaced. A namespace has none when
+/// its container starts, and must not be asked to remove any: the kernel frees
+/// what was removed later, and has whoever closes a socket wait for it, ten
+/// milliseconds and more.
+fn load(ports: (u16, u16)) -> Result<(), OpenError> {
+    let nft = Nft::open()?;
+    match nft.commit(rules(ports, &mut Transaction::create_table)) {
+        Err(NftError::Refused { source, .. }) if source == Errno::EXIST => {
+            Ok(nft.commit(rules(ports, &mut replace))?)
+        }
+        other => Ok(other?),
+    }
+}
+
+fn replace(transaction: &mut Transaction, family: Family, table: &str) {
+    transaction.add_table(family, table);
+    transaction.delete_table(family, table);
+    transaction.add_table(family, table);
+}
+
+fn rules(ports: (u16, u16), begin: &mut dyn FnMut(&mut Transaction, Family, &str)) -> Transaction {
     let mut transaction = Transaction::new();
-    let table = |t: &mut Transaction| t.add_table(Family::Ipv4, TABLE);
-    table(&mut transaction);
-    transaction.delete_table(Family::Ipv4, TABLE);
-    table(&mut transaction);
+    begin(&mut transaction, Family::Ipv4, TABLE);
     let dns = 53_u16;
     for (chain, address_at, port_at) in [(ANSWERS, 12, 0), (QUERIES, 16, 2)] {
         transaction.add_chain(Family::Ipv4, TABLE, &chain);

@@ -20,6 +20,7 @@ const NFT_MSG_NEWSETELEM: u16 = 12;
 const NFT_MSG_DELSETELEM: u16 = 14;
 const NLM_F_REQUEST: u16 = 0x1;
 const NLM_F_ACK: u16 = 0x4;
+const NLM_F_EXCL: u16 = 0x200;
 const NLM_F_CREATE: u16 = 0x400;
 const NLM_F_APPEND: u16 = 0x800;
 const NLMSG_ERROR: u16 = 2;
@@ -116,7 +117,16 @@ impl Transaction {
 
     /// A table, if it is not there.
     pub(crate) fn add_table(&mut self, family: Family, table: &str) {
-        self.message(NFT_MSG_NEWTABLE, NLM_F_CREATE, family, |m| {
+        self.table(NLM_F_CREATE, family, table);
+    }
+
+    /// A table that must not be there.
+    pub(crate) fn create_table(&mut self, family: Family, table: &str) {
+        self.table(NLM_F_CREATE | NLM_F_EXCL, family, table);
+    }
+
+    fn table(&mut self, flags: u16, family: Family, table: &str) {
+        self.message(NFT_MSG_NEWTABLE, flags, family, |m| {
             m.text(1, table);
             m.number(2, 0);
         });
