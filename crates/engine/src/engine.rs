@@ -74,6 +74,11 @@ pub enum OpenError {
     /// The cgroup file systems are not understood.
     #[error("cgroups")]
     Cgroups(#[from] conex_runtime::cgroup::Error),
+    /// The bridge that was named cannot be the default network's.
+    #[error(
+        "Error initializing network controller: error creating default \"bridge\" network: {0}"
+    )]
+    DefaultBridge(String),
     /// A file holds something else than what the engine writes.
     #[error("{path} is damaged: {problem}")]
     Damaged {

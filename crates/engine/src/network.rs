@@ -66,6 +66,9 @@ pub(crate) struct Networks {
     known: Mutex<Known>,
     /// Rules and ports live there. Set once it is known who ran on.
     keeper: OnceLock<Keeper>,
+    /// Whether the host's 127.0.0.1 is let through to bridges, which takes
+    /// rules that guard it. Set with the keeper.
+    loopback: OnceLock<bool>,
     namespaces: Namespaces,
     /// One network is made or removed at a time: who is first has the subnet.
     changing: tokio::sync::Mutex<()>,
@@ -145,6 +148,7 @@ impl Networks {
         Ok(Networks {
             db,
             keeper: OnceLock::new(),
+            loopback: OnceLock::new(),
             namespaces: Namespaces::start(READY)?,
             owner,
             known: Mutex::new(known),
@@ -156,6 +160,10 @@ impl Networks {
         self.keeper
             .get()
             .expect("networks are restored before a container can ask for one")
+    }
+
+    fn lets_loopback(&self) -> bool {
+        self.loopback.get().copied().unwrap_or(false)
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {

@@ -18,12 +18,15 @@ use crate::netlink::{LinkError, Route};
 /// Makes a network's bridge, or corrects what an earlier engine or somebody
 /// else left of it, and switches forwarding on.
 ///
+/// `loopback` says whether 127.0.0.1 of the host is to reach published ports
+/// through the bridge; the firewall must then guard 127/8.
+///
 /// Idempotent: what is right already is not touched, containers on it keep
 /// their connections. Returns whether the host did not forward IPv4 before.
 ///
 /// Errors: `EEXIST` ("create bridge") when an interface of that name is not a
 /// bridge.
-pub fn ensure(network: &Network) -> Result<bool, LinkError> {
+pub fn ensure(network: &Network, loopback: bool) -> Result<bool, LinkError> {
     let name = network.bridge.as_str();
     let mut route = Route::open()?;
     if find(&mut route, name)?.is_none() {
@@ -57,7 +60,7 @@ pub fn ensure(network: &Network) -> Result<bool, LinkError> {
         });
     }
     let index = link.header.index;
-    let changed = configure_host(network)?;
+    let changed = configure_host(network, loopback)?;
     for (address, prefix) in gateways(network) {
         let flags = NLM_F_CREATE | NLM_F_REPLACE;
         let message = RouteNetlinkMessage::NewAddress(own_address(index, address, prefix));
@@ -82,11 +85,13 @@ pub fn ensure(network: &Network) -> Result<bool, LinkError> {
 /// Sets what published ports need on a bridge that is somebody else's
 /// (`--bridge`), and switches forwarding on; its addresses are left as they are.
 /// Returns whether the host did not forward IPv4 before.
-pub fn adopt(network: &Network) -> Result<bool, LinkError> {
+pub fn adopt(network: &Network, loopback: bool) -> Result<bool, LinkError> {
     let mut changed = false;
     if network.ipv4.is_some() {
         changed = set_sysctl("net/ipv4/ip_forward", "1")?;
-        set_sysctl(&conf("ipv4", &network.bridge, "route_localnet"), "1")?;
+        if loopback {
+            set_sysctl(&conf("ipv4", &network.bridge, "route_localnet"), "1")?;
+        }
     }
     if network.ipv6.is_some() {
         forward_ipv6()?;
@@ -130,14 +135,15 @@ pub fn addresses(name: &str) -> Result<Option<Vec<IpNet>>, LinkError> {
 }
 
 /// Switches of the host and of the bridge.
-fn configure_host(network: &Network) -> Result<bool, LinkError> {
+fn configure_host(network: &Network, loopback: bool) -> Result<bool, LinkError> {
     let bridge = network.bridge.as_str();
     let mut changed = false;
     if network.ipv4.is_some() {
         changed = set_sysctl("net/ipv4/ip_forward", "1")?;
         // 127.0.0.1 of the host reaches published ports; the firewall drops
         // what comes to 127/8 from anywhere but loopback.
-        set_sysctl(&conf("ipv4", bridge, "route_localnet"), "1")?;
+        let on = if loopback { "1" } else { "0" };
+        set_sysctl(&conf("ipv4", bridge, "route_localnet"), on)?;
     }
     // A host without IPv6 has none of these.
     if std::path::Path::new("/proc/sys/net/ipv6").exists() {

@@ -44,6 +44,7 @@ pub(crate) type Elements = Vec<(Family, &'static str, Element)>;
 pub(crate) struct Firewall {
     nft: Nft,
     owner: Owner,
+    options: Options,
 }
 
 impl Firewall {
@@ -52,6 +53,7 @@ impl Firewall {
         Ok(Firewall {
             nft: Nft::open()?,
             owner,
+            options: Options::default(),
         })
     }
 
@@ -62,7 +64,8 @@ impl Firewall {
     }
 
     /// Makes the tables what a state says, whatever they were, at one moment.
-    pub(crate) fn replace(&self, state: &State) -> Result<(), FirewallError> {
+    pub(crate) fn replace(&mut self, state: &State) -> Result<(), FirewallError> {
+        self.options = state.options;
         let transaction = whole(&self.owner, state);
         self.commit("load the rules", transaction)
     }
@@ -88,19 +91,20 @@ impl Firewall {
 
     /// An endpoint more, with its published ports.
     pub(crate) fn add_endpoint(&self, endpoint: &Endpoint) -> Result<(), FirewallError> {
-        let elements = elements::of_endpoint(endpoint);
+        let elements = elements::of_endpoint(endpoint, self.options);
         self.commit("add an endpoint", self.adding(elements))
     }
 
     /// Endpoints less.
     pub(crate) fn remove_endpoints(&self, endpoints: &[Endpoint]) -> Result<(), FirewallError> {
-        let elements = endpoints.iter().flat_map(elements::of_endpoint).collect();
+        let of = |endpoint| elements::of_endpoint(endpoint, self.options);
+        let elements = endpoints.iter().flat_map(of).collect();
         self.commit("remove endpoints", self.removing(elements))
     }
 
     fn adding(&self, elements: Elements) -> Transaction {
         let mut transaction = Transaction::new();
-        for (family, set, elements) in grouped(elements) {
+        for (family, set, elements) in self.in_force(elements) {
             transaction.add_elements(family, &self.owner.table, set, &elements);
         }
         transaction
@@ -108,10 +112,18 @@ impl Firewall {
 
     fn removing(&self, elements: Elements) -> Transaction {
         let mut transaction = Transaction::new();
-        for (family, set, elements) in grouped(elements) {
+        for (family, set, elements) in self.in_force(elements) {
             transaction.delete_elements(family, &self.owner.table, set, &elements);
         }
         transaction
+    }
+
+    /// Nothing where there are no tables.
+    fn in_force(&self, elements: Elements) -> Vec<(Family, &'static str, Vec<Element>)> {
+        match has_tables(self.options) {
+            true => grouped(elements),
+            false => Vec::new(),
+        }
     }
 
     fn commit(&self, what: &'static str, transaction: Transaction) -> Result<(), FirewallError> {
@@ -125,13 +137,22 @@ impl Firewall {
 pub(crate) fn whole(owner: &Owner, state: &State) -> Transaction {
     let mut transaction = Transaction::new();
     clear(&mut transaction, owner);
+    if !has_tables(state.options) {
+        return transaction;
+    }
     tables::add(&mut transaction, owner, state.options);
     let networks = state.networks.iter().flat_map(elements::of_network);
-    let endpoints = state.endpoints.iter().flat_map(elements::of_endpoint);
+    let of = |endpoint| elements::of_endpoint(endpoint, state.options);
+    let endpoints = state.endpoints.iter().flat_map(of);
     for (family, set, elements) in grouped(networks.chain(endpoints).collect()) {
         transaction.add_elements(family, &owner.table, set, &elements);
     }
     transaction
+}
+
+/// An engine without rules for either protocol has no tables.
+fn has_tables(options: Options) -> bool {
+    options.rules.ipv4 || options.rules.ipv6
 }
 
 /// Removes what may not be there: it is made first.

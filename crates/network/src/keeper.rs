@@ -33,5 +33,5 @@ pub use client::{Config, Keeper, KeeperError};
 pub use link::LinkFailure;
 pub use process::{ProcessError, run};
 pub use protocol::{
-    AskedFrom, Forwarding, LostPort, Nickname, Options, Publish, Resolver, State, Upstream,
+    AskedFrom, Forwarding, LostPort, Nickname, Options, Publish, Resolver, Rules, State, Upstream,
 };

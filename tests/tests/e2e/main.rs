@@ -32,6 +32,7 @@ mod limits;
 mod load;
 mod manifest;
 mod network;
+mod network_firewall;
 mod network_publish;
 mod network_survival;
 mod network_user;

@@ -16,6 +16,10 @@ pub(super) enum Asked {
 /// Flags that do something.
 pub(super) const EFFECTIVE: &[Flag] = &[
     Flag::bool(
+        "allow-direct-routing",
+        "Allow remote access to published ports on container IP addresses",
+    ),
+    Flag::bool(
         "auto-start",
         "Leave when idle and say \"ready\" on standard output",
     )
@@ -84,6 +88,7 @@ pub(super) const EFFECTIVE: &[Flag] = &[
         "Enable IP masquerading for the default bridge network",
     )
     .default("true"),
+    Flag::bool("ip6tables", "Enable addition of ip6tables rules").default("true"),
     Flag::bool("iptables", "Enable addition of iptables rules").default("true"),
     Flag::bool(
         "ipv6",
@@ -174,10 +179,6 @@ pub(super) const WITHOUT_EFFECT: &[Flag] = &[
         "add-runtime",
         "Register an additional OCI compatible runtime",
     ),
-    Flag::bool(
-        "allow-direct-routing",
-        "Allow remote access to published ports on container IP addresses",
-    ),
     Flag::string(
         "bridge-accept-fwmark",
         "In bridge networks, accept packets with this firewall mark/mask",
@@ -213,7 +214,6 @@ pub(super) const WITHOUT_EFFECT: &[Flag] = &[
         "ip-forward-no-drop",
         "Do not set the filter-FORWARD policy to DROP",
     ),
-    Flag::bool("ip6tables", "Enable addition of ip6tables rules"),
     Flag::string(
         "metrics-addr",
         "Set default address and port to serve the metrics api on",

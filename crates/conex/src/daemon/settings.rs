@@ -110,7 +110,7 @@ pub(super) fn resolve(matches: &Matches) -> Result<Settings, String> {
             "default cgroup namespace mode ({mode}) is invalid; use \"host\" or \"private\""
         ));
     }
-    engine.network = network::resolve(&values, &mut warnings)?;
+    engine.network = network::resolve(&values)?;
     engine.no_new_privileges = values.yes("no-new-privileges");
     engine.init = values.yes("init");
     engine.seccomp_profile = match values.text("seccomp-profile").as_str() {

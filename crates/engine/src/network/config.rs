@@ -40,6 +40,15 @@ pub struct NetworkConfig {
     /// Pools that subnets are cut from: the pool and the length of a subnet's
     /// prefix. Empty: Docker's.
     pub address_pools: Vec<(IpNet, u8)>,
+    /// Whether the engine has firewall rules for IPv4 (`--iptables`): without,
+    /// nothing is translated, hidden or kept apart, and published ports are
+    /// passed on by a process.
+    pub ipv4_rules: bool,
+    /// The same of IPv6 (`--ip6tables`).
+    pub ipv6_rules: bool,
+    /// Published ports are reached from outside by the container's own address
+    /// too (`--allow-direct-routing`).
+    pub direct_routing: bool,
     /// Whether addresses of the default bridge are hidden behind the host's
     /// (`--ip-masq`).
     pub masquerade: bool,
@@ -83,6 +92,9 @@ impl Default for NetworkConfig {
             publish_address: None,
             respect_host_firewall: false,
             address_pools: Vec::new(),
+            ipv4_rules: true,
+            ipv6_rules: true,
+            direct_routing: false,
             masquerade: true,
             dns: Vec::new(),
             dns_search: Vec::new(),

@@ -68,7 +68,7 @@ impl Networks {
             Some(_) => {}
         }
         if let Some(network) = record.bridge.as_ref().filter(|_| !record.foreign)
-            && let Err(error) = bridge::ensure(network)
+            && let Err(error) = bridge::ensure(network, self.lets_loopback())
         {
             tracing::warn!(error = chain(&error), "the default network does not work");
         }
@@ -199,12 +199,12 @@ fn own_bridge_name(engine: &Config) -> String {
 /// What a bridge of the host's already has.
 fn existing(name: &str) -> Result<Ipv4Config, Error> {
     let found = bridge::addresses(name).map_err(|e| Error::system("look at the bridge", &e))?;
-    let absent = || {
+    let addresses = found.ok_or_else(|| {
         Error::invalid(format!(
-            "the bridge {name} does not exist or has no IPv4 address"
+            "bridge device with non default name {name} must be created manually"
         ))
-    };
-    let addresses = found.ok_or_else(absent)?;
+    })?;
+    let absent = || Error::invalid(format!("bridge {name} has no IPv4 address"));
     let own = addresses.iter().find_map(|net| match net {
         IpNet::V4(net) => Some(net),
         IpNet::V6(_) => None,

@@ -6,11 +6,11 @@ use std::collections::{HashMap, HashSet};
 use std::os::fd::BorrowedFd;
 
 use conex_network::keeper::{
-    Config as KeeperConfig, Forwarding, Options, Publish, Resolver, State,
+    Config as KeeperConfig, Forwarding, Options, Publish, Resolver, Rules, State,
 };
 use conex_network::{Endpoint, Keeper, Network};
 
-use super::{Networks, Place, Record, Sandbox, settings};
+use super::{DefaultBridge, Networks, Place, Record, Sandbox, settings};
 use crate::Error;
 use crate::container::{self, State as ContainerState};
 use crate::engine::{Inner, OpenError};
@@ -30,8 +30,16 @@ impl Inner {
     /// Brings networks back. Before any container is started. Blocks.
     pub(crate) fn restore_networks(&self, survivors: &[Survivor<'_>]) -> Result<(), OpenError> {
         let networks = &self.networks;
+        // Once: an engine is opened once.
+        let _first = networks
+            .loopback
+            .set(self.config.network.ipv4_rules)
+            .is_ok();
         let prepared = networks.prepare(&self.config, survivors);
         if let Err(error) = prepared {
+            if matches!(self.config.network.bridge, DefaultBridge::Existing(_)) {
+                return Err(OpenError::DefaultBridge(error.to_string()));
+            }
             tracing::error!(%error, "the default networks are not complete");
         }
         networks.take_places(survivors);
@@ -136,6 +144,11 @@ impl Networks {
                     true => Forwarding::Guarded,
                     false => Forwarding::Open,
                 },
+                rules: Rules {
+                    ipv4: config.network.ipv4_rules,
+                    ipv6: config.network.ipv6_rules,
+                },
+                direct: config.network.direct_routing,
             },
             networks,
             endpoints,
@@ -159,8 +172,10 @@ impl Networks {
     /// forward before. Blocks; cheap when all is well.
     fn make_bridge(&self, record: &Record) -> Result<bool, Error> {
         let made = match &record.bridge {
-            Some(network) if record.foreign => conex_network::bridge::adopt(network),
-            Some(network) => conex_network::bridge::ensure(network),
+            Some(network) if record.foreign => {
+                conex_network::bridge::adopt(network, self.lets_loopback())
+            }
+            Some(network) => conex_network::bridge::ensure(network, self.lets_loopback()),
             None => Ok(false),
         };
         made.map_err(|e| Error::system("make the network's bridge", &e))

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::net::IpAddr;
 
-use super::{Elements, tables};
+use super::{Elements, Options, tables};
 use crate::nft::{Element, Family, field, interface_field};
 use crate::{Endpoint, Mac, Network, PortBinding, Protocol};
 
@@ -39,7 +39,7 @@ pub(super) fn of_network(network: &Network) -> Elements {
     elements
 }
 
-pub(super) fn of_endpoint(endpoint: &Endpoint) -> Elements {
+pub(super) fn of_endpoint(endpoint: &Endpoint, options: Options) -> Elements {
     let mut elements = Elements::new();
     let interface = endpoint.host_interface.as_str();
     if let Some(net) = endpoint.ipv4 {
@@ -61,7 +61,40 @@ pub(super) fn of_endpoint(endpoint: &Endpoint) -> Elements {
             elements.push(own_port(&endpoint.bridge, binding));
         }
     }
+    if options.direct {
+        let mut seen = HashSet::new();
+        for binding in &endpoint.ports {
+            let is_new = seen.insert((
+                binding.host_ip.is_ipv4(),
+                binding.protocol,
+                binding.container_port,
+            ));
+            elements.extend(direct(endpoint, binding).filter(|_| is_new));
+        }
+    }
     elements
+}
+
+/// A published port by the container's own address.
+fn direct(endpoint: &Endpoint, binding: &PortBinding) -> Option<(Family, &'static str, Element)> {
+    let mut key = Vec::new();
+    let set = match binding.host_ip {
+        IpAddr::V4(_) => {
+            field(&mut key, &endpoint.ipv4?.addr().octets());
+            tables::DIRECT4
+        }
+        IpAddr::V6(_) => {
+            field(&mut key, &endpoint.ipv6?.addr().octets());
+            tables::DIRECT6
+        }
+    };
+    field(&mut key, &[binding.protocol.number()]);
+    field(&mut key, &binding.container_port.to_be_bytes());
+    let element = Element {
+        key,
+        data: Vec::new(),
+    };
+    Some((Family::Inet, set, element))
 }
 
 fn source(interface: &str, mac: Mac, address: &[u8]) -> Element {

@@ -3,7 +3,7 @@
 //! Each is written as nft would print it in the comment above it.
 
 use super::{Options, Owner, Transaction};
-use crate::keeper::{Forwarding, Publish};
+use crate::keeper::{Forwarding, Publish, Rules};
 use crate::nft::{
     Base, Chain, ETHER, Expressions, Family, Hook, IFNAME, IPV4, IPV6, Key, PROTO, SERVICE, Set,
     Verdict,
@@ -28,6 +28,9 @@ pub(super) const PORTS4_ANY: &str = "ports4-any";
 pub(super) const PORTS6_ANY: &str = "ports6-any";
 /// Bridge, protocol and port: published by a container of that bridge.
 pub(super) const OWN_PORTS: &str = "own-ports";
+/// Published ports by the container's own address, where that is allowed.
+pub(super) const DIRECT4: &str = "direct4";
+pub(super) const DIRECT6: &str = "direct6";
 /// Interface, hardware address and address that belong together.
 pub(super) const SOURCES4: &str = "sources4";
 pub(super) const SOURCES6: &str = "sources6";
@@ -74,6 +77,11 @@ const INET_SETS: [Set; 11] = [
     },
 ];
 
+const DIRECT_SETS: [Set; 2] = [
+    set(DIRECT4, &[IPV4, PROTO, SERVICE]),
+    set(DIRECT6, &[IPV6, PROTO, SERVICE]),
+];
+
 const BRIDGE_SETS: [Set; 2] = [
     set(SOURCES4, &[IFNAME, ETHER, IPV4]),
     set(SOURCES6, &[IFNAME, ETHER, IPV6]),
@@ -108,19 +116,20 @@ const ETHERTYPE_IPV6: [u8; 2] = [0x86, 0xdd];
 pub(super) fn add(transaction: &mut Transaction, owner: &Owner, options: Options) {
     let table = owner.table.as_str();
     transaction.add_table(Family::Inet, table);
-    for set in &INET_SETS {
+    let direct: &[Set] = if options.direct { &DIRECT_SETS } else { &[] };
+    for set in INET_SETS.iter().chain(direct) {
         transaction.add_set(Family::Inet, table, set);
     }
     let chains = [
         (GUARD, guard()),
         (PUBLISH, publish(options.publish)),
         (LOCAL, local()),
-        (FORWARD, forward(options.forwarding)),
+        (FORWARD, forward(options)),
         (SOURCE, source()),
     ];
     for (chain, rules) in chains {
         transaction.add_chain(Family::Inet, table, &chain);
-        for rule in rules {
+        for rule in left_alone(options.rules).into_iter().chain(rules) {
             transaction.add_rule(Family::Inet, table, chain.name, &rule);
         }
     }
@@ -129,9 +138,22 @@ pub(super) fn add(transaction: &mut Transaction, owner: &Owner, options: Options
         transaction.add_set(Family::Bridge, table, set);
     }
     transaction.add_chain(Family::Bridge, table, &FRAMES);
-    for rule in frames(&owner.prefix) {
+    for rule in frames(&owner.prefix, options.rules) {
         transaction.add_rule(Family::Bridge, table, FRAMES.name, &rule);
     }
+}
+
+/// What is none of our business passes every chain: a verdict for each
+/// protocol that we were told to have no rules for.
+fn left_alone(rules: Rules) -> Vec<Expressions> {
+    let mut left = Vec::new();
+    if !rules.ipv4 {
+        left.push(ipv4().verdict(Verdict::Accept));
+    }
+    if !rules.ipv6 {
+        left.push(ipv6().verdict(Verdict::Accept));
+    }
+    left
 }
 
 fn rule() -> Expressions {
@@ -248,7 +270,7 @@ fn pair(start: Expressions) -> Expressions {
 /// A kind no interface has.
 const NO_KIND: [u8; 16] = *b"none\0\0\0\0\0\0\0\0\0\0\0\0";
 
-fn forward(forwarding: Forwarding) -> Vec<Expressions> {
+fn forward(options: Options) -> Vec<Expressions> {
     let from = |set| rule().meta(Key::InputName, 0).in_set(set);
     let to = |set| rule().meta(Key::OutputName, 0).in_set(set);
     let others = || {
@@ -258,7 +280,7 @@ fn forward(forwarding: Forwarding) -> Vec<Expressions> {
             .meta(Key::OutputName, 0)
             .not_in_set(BRIDGES)
     };
-    let mut rules = match forwarding {
+    let mut rules = match options.forwarding {
         // iifname != @bridges oifname != @bridges accept
         Forwarding::Open => vec![others().verdict(Verdict::Accept)],
         // Interfaces without a kind are physical, and a rule that asks for it
@@ -285,9 +307,15 @@ fn forward(forwarding: Forwarding) -> Vec<Expressions> {
         to(INTERNAL).verdict(Verdict::Drop),
         // oifname @bridges ct status dnat accept: published
         to(BRIDGES).ct_status(DNAT).verdict(Verdict::Accept),
-        // Neither from outside, nor from another network.
-        to(BRIDGES).verdict(Verdict::Drop),
     ]);
+    if options.direct {
+        // ip daddr . meta l4proto . th dport @direct4 accept
+        let by = |start, offset, length, set| destination(start, offset, length).in_set(set);
+        rules.push(by(ipv4(), 16, 4, DIRECT4).verdict(Verdict::Accept));
+        rules.push(by(ipv6(), 24, 16, DIRECT6).verdict(Verdict::Accept));
+    }
+    // Neither from outside, nor from another network.
+    rules.push(to(BRIDGES).verdict(Verdict::Drop));
     rules
 }
 
@@ -328,7 +356,7 @@ fn source() -> Vec<Expressions> {
 
 /// What the engine's interfaces may send. Those of a released endpoint begin
 /// alike and are in no set.
-fn frames(prefix: &str) -> Vec<Expressions> {
+fn frames(prefix: &str, rules: Rules) -> Vec<Expressions> {
     // As the frame has it: a tagged one is none of these.
     let kind = |ethertype: &[u8]| rule().payload(Base::Link, 12, 2, 0).equal(ethertype);
     let from = |start: Expressions| start.meta(Key::InputName, 0).payload(Base::Link, 6, 6, 4);
@@ -342,12 +370,22 @@ fn frames(prefix: &str) -> Vec<Expressions> {
     const ROUTER_ADVERTISEMENT: u8 = 134;
     const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
     const REDIRECT: u8 = 137;
-    vec![
+    let mut all = vec![
         // iifname != "cx…*" accept
         rule()
             .meta(Key::InputName, 0)
             .unequal(prefix.as_bytes())
             .verdict(Verdict::Accept),
+    ];
+    let left_alone = [
+        (&ETHERTYPE_IPV4, rules.ipv4),
+        (&ETHERTYPE_ARP, rules.ipv4),
+        (&ETHERTYPE_IPV6, rules.ipv6),
+    ];
+    for (ethertype, _) in left_alone.iter().filter(|(_, ours)| !ours) {
+        all.push(kind(*ethertype).verdict(Verdict::Accept));
+    }
+    all.extend([
         // Ethernet and IPv4; the frame's and the message's sender are both
         // the interface's own.
         from(
@@ -384,5 +422,6 @@ fn frames(prefix: &str) -> Vec<Expressions> {
             .verdict(Verdict::Accept),
         // Everything else, tagged frames and other protocols too.
         rule().verdict(Verdict::Drop),
-    ]
+    ]);
+    all
 }

@@ -85,6 +85,7 @@ fn state() -> State {
         options: Options {
             publish: Publish::Forward,
             forwarding: Forwarding::Guarded,
+            ..Options::default()
         },
         networks: vec![network(), internal],
         endpoints: vec![endpoint(2, ports)],
@@ -132,7 +133,7 @@ fn load_by_nft(text: &str) {
 #[test]
 fn our_rules_are_those_nft_makes_of_the_same_text() {
     isolated(&["nft"], || {
-        let firewall = Firewall::open(owner()).unwrap();
+        let mut firewall = Firewall::open(owner()).unwrap();
         firewall.replace(&state()).unwrap();
         let (text, rules) = (listing(), expressions());
         output("nft", &["flush", "ruleset"]);
@@ -150,7 +151,7 @@ fn our_rules_are_those_nft_makes_of_the_same_text() {
 #[test]
 fn what_an_endpoint_adds_goes_with_it() {
     isolated(&["nft"], || {
-        let firewall = Firewall::open(owner()).unwrap();
+        let mut firewall = Firewall::open(owner()).unwrap();
         let mut state = state();
         firewall.replace(&state).unwrap();
         let full = listing();
@@ -183,7 +184,7 @@ fn what_an_endpoint_adds_goes_with_it() {
 #[test]
 fn nothing_of_a_refused_transaction_is_in_force() {
     isolated(&["nft"], || {
-        let firewall = Firewall::open(owner()).unwrap();
+        let mut firewall = Firewall::open(owner()).unwrap();
         firewall.replace(&state()).unwrap();
         let before = listing();
         let stranger = endpoint(9, vec![binding("0.0.0.0", 9090)]);
@@ -204,8 +205,8 @@ fn several_engines_and_the_hosts_own_rules_live_side_by_side() {
                     priority filter; policy drop;\n\t}\n}\n";
         load_by_nft(host);
         let others = Owner::new("another");
-        let first = Firewall::open(owner()).unwrap();
-        let second = Firewall::open(others.clone()).unwrap();
+        let mut first = Firewall::open(owner()).unwrap();
+        let mut second = Firewall::open(others.clone()).unwrap();
         first.replace(&state()).unwrap();
         second.replace(&state()).unwrap();
         first.remove().unwrap();
@@ -219,13 +220,13 @@ fn several_engines_and_the_hosts_own_rules_live_side_by_side() {
 #[test]
 fn the_2000th_published_port_costs_what_the_first_costs() {
     isolated(&[], || {
-        let firewall = Firewall::open(owner()).unwrap();
+        let mut firewall = Firewall::open(owner()).unwrap();
         firewall.replace(&State::default()).unwrap();
         let mut sizes = Vec::new();
         for number in 0..2000u16 {
             let ports = vec![binding("0.0.0.0", 10_000 + number)];
             let endpoint = endpoint(u32::from(number) + 2, ports);
-            let transaction = firewall.adding(elements::of_endpoint(&endpoint));
+            let transaction = firewall.adding(elements::of_endpoint(&endpoint, Options::default()));
             sizes.push((transaction.messages(), transaction.len()));
             firewall.nft.commit(transaction).unwrap();
         }
@@ -238,7 +239,7 @@ fn the_2000th_published_port_costs_what_the_first_costs() {
 #[test]
 fn ten_thousand_ports_are_loaded_in_one_transaction() {
     isolated(&["nft"], || {
-        let firewall = Firewall::open(owner()).unwrap();
+        let mut firewall = Firewall::open(owner()).unwrap();
         let mut state = state();
         state.endpoints = (0..10_000u16)
             .map(|n| endpoint(u32::from(n) + 2, vec![binding("0.0.0.0", 10_000 + n)]))

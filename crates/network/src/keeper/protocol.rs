@@ -48,6 +48,26 @@ pub enum Forwarding {
     Guarded,
 }
 
+/// For which protocol the engine's tables have rules. Without, nothing of it is
+/// translated, hidden or refused: published ports are passed on by the
+/// netkeeper, and the rest is the host's to arrange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rules {
+    /// For IPv4 (`--iptables`).
+    pub ipv4: bool,
+    /// For IPv6 (`--ip6tables`).
+    pub ipv6: bool,
+}
+
+impl Default for Rules {
+    fn default() -> Rules {
+        Rules {
+            ipv4: true,
+            ipv6: true,
+        }
+    }
+}
+
 /// Settings of an engine for all its networks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -56,6 +76,11 @@ pub struct Options {
     pub publish: Publish,
     /// What becomes of other traffic through the host.
     pub forwarding: Forwarding,
+    /// For which protocols there are rules.
+    pub rules: Rules,
+    /// Published ports are reached from outside by the container's own address
+    /// too, if somebody routes it here (`--allow-direct-routing`).
+    pub direct: bool,
 }
 
 /// Where a server of the outside is asked from.

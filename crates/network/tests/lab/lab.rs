@@ -165,7 +165,7 @@ impl Lab {
     }
 
     pub(crate) fn add_network(&self, network: &Network) {
-        bridge::ensure(network).unwrap();
+        bridge::ensure(network, true).unwrap();
         self.keeper.put_network(network).unwrap();
     }
 

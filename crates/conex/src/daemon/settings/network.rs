@@ -9,10 +9,7 @@ use ipnet::IpNet;
 use super::{Values, pair};
 
 /// Reads every flag of networks.
-pub(super) fn resolve(
-    values: &Values<'_>,
-    warnings: &mut Vec<String>,
-) -> Result<NetworkConfig, String> {
+pub(super) fn resolve(values: &Values<'_>) -> Result<NetworkConfig, String> {
     let bridge = match values.text("bridge").as_str() {
         "" => DefaultBridge::Own,
         "none" => DefaultBridge::Disabled,
@@ -28,12 +25,6 @@ pub(super) fn resolve(
         );
     }
     let inter_container = values.yes("icc");
-    if !values.yes("iptables") {
-        warnings.push(
-            "--iptables=false has no effect: the engine's rules are in nftables tables of its own"
-                .into(),
-        );
-    }
     if !values.yes("ip-forward") {
         return Err(
             "--ip-forward=false is not supported yet: bridge networks switch the kernel's forwarding on"
@@ -66,6 +57,9 @@ pub(super) fn resolve(
             .iter()
             .map(|text| pool(text))
             .collect::<Result<_, _>>()?,
+        ipv4_rules: values.yes("iptables"),
+        ipv6_rules: values.yes("ip6tables"),
+        direct_routing: values.yes("allow-direct-routing"),
         masquerade: values.yes("ip-masq"),
         dns: servers(&values.all("dns"))?,
         dns_search: values.all("dns-search"),
