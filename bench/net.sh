@@ -28,6 +28,10 @@ burst() {
 	sample "$row" "$who"
 }
 
+# peer_inspect FORMAT NAME: podman pins its network namespaces in the mount
+# namespace of its side of the bench, and knows nothing of them elsewhere
+peer_inspect() { nsenter -t "$peers_pid" -m "${P[@]}" inspect -f "$1" "$2"; }
+
 # traffic_of PEER PID ADDRESS OTHER-PID PORT
 traffic_of() {
 	local who=$1 pid=$2 address=$3 other=$4 port=$5
@@ -67,9 +71,9 @@ measure_net() {
 	if [ -n "$have_podman" ]; then
 		peer "${P[@]}" run -d --name b_srv -p 18211-18212:5201-5202 busybox sleep 100000
 		peer "${P[@]}" run -d --name b_cli busybox sleep 100000
-		p_pid=$("${P[@]}" inspect -f '{{.State.Pid}}' b_srv)
-		p_other=$("${P[@]}" inspect -f '{{.State.Pid}}' b_cli)
-		p_address=$("${P[@]}" inspect -f '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}' b_srv)
+		p_pid=$(peer_inspect '{{.State.Pid}}' b_srv)
+		p_other=$(peer_inspect '{{.State.Pid}}' b_cli)
+		p_address=$(peer_inspect '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}' b_srv)
 		nsenter -t "$p_pid" -n "$room/traffic" serve 5201 &
 		servers+=($!)
 	fi
