@@ -53,10 +53,6 @@ const CHANGES: &[Row] = &[
     (Shape::ImageInspect, v(44), |it| {
         add_members(it, json!({"Created": conex_api::ZERO_TIME}))
     }),
-    // docker-compose 1, if it speaks such a version, looks there for volumes.
-    (Shape::ImageInspect, v(45), |it| {
-        copy_member(it, "Config", "ContainerConfig")
-    }),
     (Shape::ImageInspect, v(48), |it| {
         drop_members(it, &["Descriptor", "Manifests"])
     }),
@@ -73,6 +69,10 @@ const CHANGES: &[Row] = &[
             "User": "", "Volumes": null, "WorkingDir": ""
         });
         add_members(object(it, "Config"), members);
+    }),
+    // docker-compose 1, if it speaks such a version, looks there for volumes.
+    (Shape::ImageInspect, v(45), |it| {
+        copy_member(it, "Config", "ContainerConfig")
     }),
     (Shape::ImageInspect, v(52), |it| {
         add_members(

@@ -70,16 +70,18 @@ fn an_import_that_does_not_fit_leaves_the_room_it_took() {
 #[test]
 fn a_decompression_bomb_ends_where_the_disk_does_and_leaves_nothing() {
     on_a_small_disk(|engine| {
-        // 400 MiB of zeros in less than half a MiB of gzip.
+        // 400 MiB of one letter in less than half a MiB of gzip; zeros would become holes.
         let room = tempfile::tempdir().expect("a directory on the large disk");
-        let (zeros, bomb) = (room.path().join("zeros"), room.path().join("bomb.tar.gz"));
-        std::fs::File::create(&zeros)
-            .and_then(|file| file.set_len(400 << 20))
-            .expect("a sparse file");
+        let (plain, bomb) = (room.path().join("plain"), room.path().join("bomb.tar.gz"));
+        let mib = vec![b'a'; 1 << 20];
+        let mut file = std::fs::File::create(&plain).expect("a file");
+        for _ in 0..400 {
+            std::io::Write::write_all(&mut file, &mib).expect("a letter can be written");
+        }
         let made = std::process::Command::new("tar")
             .args(["-C", &room.path().to_string_lossy(), "-czf"])
             .arg(&bomb)
-            .arg("zeros")
+            .arg("plain")
             .status();
         assert!(made.is_ok_and(|status| status.success()));
         assert!(std::fs::metadata(&bomb).is_ok_and(|m| m.len() < 1 << 20));

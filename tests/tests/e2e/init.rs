@@ -107,6 +107,9 @@ fn a_shell_under_an_init_has_the_terminal(cli: &Cli<'_>) {
     seen.clear();
     terminal::type_in(&master, "echo st''art; cat\n");
     terminal::read_until(&master, &mut seen, "start");
+    // Once by the terminal, once by a cat that runs in the foreground by now.
+    terminal::type_in(&master, "twice\n");
+    terminal::read_until(&master, &mut seen, "twice\r\ntwice\r\n");
     terminal::type_in(&master, "\x03");
     terminal::read_until(&master, &mut seen, "^C");
     terminal::type_in(&master, "exit 4\n");
@@ -154,11 +157,11 @@ fn an_engine_can_give_every_container_an_init() {
         Ok(tar) => cli.ok(&["import", &tar.to_string_lossy(), "busybox"]),
         Err(reason) => return skip(&reason),
     };
-    let name = ["--network", "none", "busybox", "cat", "/proc/1/comm"];
-    assert_eq!(
-        cli.ok(&[&["run", "--rm"], &name[..]].concat()),
-        "docker-init"
-    );
-    let without = [&["run", "--rm", "--init=false"], &name[..]].concat();
+    // The init gives itself its name beside the program.
+    let script = "until grep -qx docker-init /proc/1/comm; do usleep 1000; done; echo named";
+    let args = ["--network", "none", "busybox", "sh", "-c", script];
+    assert_eq!(cli.ok(&[&["run", "--rm"], &args[..]].concat()), "named");
+    let args = ["--network", "none", "busybox", "cat", "/proc/1/comm"];
+    let without = [&["run", "--rm", "--init=false"], &args[..]].concat();
     assert_eq!(cli.ok(&without), "cat");
 }

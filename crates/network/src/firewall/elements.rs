@@ -36,7 +36,23 @@ pub(super) fn of_network(network: &Network) -> Elements {
     if network.masquerade && network.ipv6.is_some() {
         add(tables::MASQUERADE6, &[bridge]);
     }
+    if let Some(ipv4) = &network.ipv4 {
+        elements.push(gateway(tables::GATEWAYS4, &ipv4.gateway.octets()));
+    }
+    if let Some(ipv6) = &network.ipv6 {
+        elements.push(gateway(tables::GATEWAYS6, &ipv6.gateway.octets()));
+    }
     elements
+}
+
+fn gateway(set: &'static str, address: &[u8]) -> (Family, &'static str, Element) {
+    let mut key = Vec::new();
+    field(&mut key, address);
+    let element = Element {
+        key,
+        data: Vec::new(),
+    };
+    (Family::Inet, set, element)
 }
 
 pub(super) fn of_endpoint(endpoint: &Endpoint, options: Options) -> Elements {

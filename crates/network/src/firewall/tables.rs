@@ -20,6 +20,9 @@ pub(super) const INTERNAL: &str = "internal";
 /// Bridges whose traffic takes the host's address.
 pub(super) const MASQUERADE4: &str = "masquerade4";
 pub(super) const MASQUERADE6: &str = "masquerade6";
+/// The host's own addresses in the networks.
+pub(super) const GATEWAYS4: &str = "gateways4";
+pub(super) const GATEWAYS6: &str = "gateways6";
 /// Ports published on one address.
 pub(super) const PORTS4: &str = "ports4";
 pub(super) const PORTS6: &str = "ports6";
@@ -47,13 +50,15 @@ const fn set(name: &'static str, key: &'static [crate::nft::DataType]) -> Set {
     }
 }
 
-const INET_SETS: [Set; 11] = [
+const INET_SETS: [Set; 13] = [
     IFNAMES,
     set(ICC, &[IFNAME, IFNAME]),
     set(HAIRPIN, &[IFNAME, IFNAME]),
     set(INTERNAL, &[IFNAME]),
     set(MASQUERADE4, &[IFNAME]),
     set(MASQUERADE6, &[IFNAME]),
+    set(GATEWAYS4, &[IPV4]),
+    set(GATEWAYS6, &[IPV6]),
     set(OWN_PORTS, &[IFNAME, PROTO, SERVICE]),
     Set {
         name: PORTS4,
@@ -328,6 +333,13 @@ fn source() -> Vec<Expressions> {
             .not_in_set(BRIDGES)
             .masquerade()
     };
+    let inside = |start: Expressions| {
+        start
+            .meta(Key::OutputName, 0)
+            .in_set(BRIDGES)
+            .ct_status(DNAT)
+            .masquerade()
+    };
     vec![
         // A neighbour that was reached by the host's address (SCTP) would
         // answer directly, and has not seen the translation.
@@ -340,15 +352,12 @@ fn source() -> Vec<Expressions> {
             .meta(Key::OutputName, 0)
             .in_set(BRIDGES)
             .masquerade(),
-        // The host may have called by its address in another network that the
-        // container is in too, and would be answered there.
-        // fib saddr type local oifname @bridges ct status dnat masquerade
-        rule()
-            .local_source()
-            .meta(Key::OutputName, 0)
-            .in_set(BRIDGES)
-            .ct_status(DNAT)
-            .masquerade(),
+        // The host called by its address in one network, and the port leads into
+        // another: a container that is in both would answer in the first.
+        // ip saddr @gateways4 oifname @bridges ct status dnat masquerade
+        inside(ipv4().payload(Base::Network, 12, 4, 0).in_set(GATEWAYS4)),
+        // ip6 saddr @gateways6 oifname @bridges ct status dnat masquerade
+        inside(ipv6().payload(Base::Network, 8, 16, 0).in_set(GATEWAYS6)),
         leaving(ipv4(), MASQUERADE4),
         leaving(ipv6(), MASQUERADE6),
     ]

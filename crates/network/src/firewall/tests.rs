@@ -70,6 +70,11 @@ fn state() -> State {
     let internal = Network {
         id: "6".repeat(64),
         bridge: "br-666666666666".into(),
+        ipv4: Some(Ipv4Config {
+            subnet: "172.18.0.0/16".parse().unwrap(),
+            gateway: "172.18.0.1".parse().unwrap(),
+        }),
+        ipv6: None,
         icc: false,
         masquerade: false,
         internal: true,

@@ -17,7 +17,6 @@ const NFT_CMP_EQ: u32 = 0;
 const NFT_CMP_NEQ: u32 = 1;
 const NFT_LOOKUP_F_INV: u32 = 1;
 const NFT_FIB_RESULT_ADDRTYPE: u32 = 3;
-const NFTA_FIB_F_SADDR: u32 = 1;
 const NFTA_FIB_F_DADDR: u32 = 2;
 const RTN_LOCAL: u32 = 2;
 const NFT_NAT_DNAT: u32 = 1;
@@ -168,19 +167,10 @@ impl Expressions {
 
     /// Goes on if the destination is one of the host's addresses.
     pub(crate) fn local_destination(self) -> Expressions {
-        self.local(NFTA_FIB_F_DADDR)
-    }
-
-    /// Goes on if the source is.
-    pub(crate) fn local_source(self) -> Expressions {
-        self.local(NFTA_FIB_F_SADDR)
-    }
-
-    fn local(self, which: u32) -> Expressions {
         let loaded = self.push("fib", |data| {
             data.number(1, NFT_REG32_00);
             data.number(2, NFT_FIB_RESULT_ADDRTYPE);
-            data.number(3, which);
+            data.number(3, NFTA_FIB_F_DADDR);
         });
         loaded.equal(&RTN_LOCAL.to_ne_bytes())
     }
