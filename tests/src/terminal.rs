@@ -3,8 +3,9 @@
 
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal};
 use rustix::pty::OpenptFlags;
 use rustix::termios::Winsize;
 
@@ -53,6 +54,24 @@ pub fn type_in(master: &OwnedFd, text: &str) {
     while !rest.is_empty() {
         let n = rustix::io::write(master, rest).expect("a terminal takes what is typed");
         rest = &rest[n..];
+    }
+}
+
+/// Tells a client that its terminal has another size, until what is wanted comes back: a
+/// client that has only just begun does not listen for the signal yet, and loses it.
+pub fn tell_size(master: &OwnedFd, client: &Child, seen: &mut String, wanted: &str) {
+    const PATIENCE: Duration = Duration::from_millis(500);
+    let deadline = Instant::now() + LIMIT;
+    let mut buffer = [0; 4096];
+    while !seen.contains(wanted) {
+        assert!(Instant::now() < deadline, "no {wanted:?} in {seen:?}");
+        rustix::process::kill_process(Pid::from_child(client), Signal::WINCH)
+            .expect("a child can be signalled");
+        if process::readable_within(master, PATIENCE).expect("a terminal can be polled")
+            && let Ok(n @ 1..) = rustix::io::read(master, &mut buffer)
+        {
+            seen.push_str(&String::from_utf8_lossy(&buffer[..n]));
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use conex_tests::client::{Cli, Client, with_busybox};
 use conex_tests::fixture::{self, Fixture};
 use conex_tests::{http, process, skip, terminal, under_both_clients};
-use rustix::process::{Pid, PidfdFlags, Signal};
+use rustix::process::{Pid, PidfdFlags};
 use serde_json::{Value, json};
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -192,9 +192,7 @@ fn a_terminal_has_the_size_of_the_clients(cli: &Cli<'_>) {
     seen.clear();
     terminal::resize(&master, 12, 34);
     // The terminal is nobody's controlling one, so the kernel tells nobody.
-    rustix::process::kill_process(Pid::from_child(&client), Signal::WINCH)
-        .expect("a child can be signalled");
-    terminal::read_until(&master, &mut seen, "12 34");
+    terminal::tell_size(&master, &client, &mut seen, "12 34");
     let status = process::wait_limited(&mut client, LIMIT).expect("a child can be waited for");
     assert_eq!(status.and_then(|s| s.code()), Some(4));
 }

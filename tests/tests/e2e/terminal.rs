@@ -60,8 +60,7 @@ fn a_terminal_follows_the_clients_size(cli: &Cli<'_>) {
     terminal::read_until(&master, &mut seen, "24 80\r\nhere\r\n");
     terminal::resize(&master, 12, 34);
     // It is nobody's controlling terminal, so the kernel tells nobody.
-    kill_process(Pid::from_child(&client), Signal::WINCH).expect("a child can be signalled");
-    terminal::read_until(&master, &mut seen, "12 34\r\n");
+    terminal::tell_size(&master, &client, &mut seen, "12 34\r\n");
     let status = process::wait_limited(&mut client, LIMIT).expect("a child can be waited for");
     assert_eq!(status.and_then(|status| status.code()), Some(6), "{seen:?}");
 }
